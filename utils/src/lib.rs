@@ -1,0 +1,28 @@
+//! `daemon-utils`: what a Unix daemon needs of the operating system, and all `unsafe` code of the project.
+//!
+//! It knows nothing of DHCP, of echo or of the configuration. Each module wraps one family of system calls
+//! in functions that cannot be misused from safe code.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`daemon`] | the double fork, the standard descriptors, the message from the daemon to its caller |
+//! | [`title`] | the name that `ps` shows |
+//! | [`pidfile`] | the locked PID file |
+//! | [`signal`] | signals as readable events, resetting what was inherited |
+//! | [`process`] | fork, reap, descriptors that a child keeps, PDEATHSIG, subreaper |
+//! | [`channel`] | message pairs between a parent and its child |
+//! | [`socket`] | listening, datagram and packet sockets, batches, interface changes |
+//! | [`shm`] | the shared mapping of atomics |
+//! | [`sandbox`] | users, capabilities, `no_new_privs` |
+//! | [`log`] | log frames, their transport, the outputs and their rotation |
+
+pub mod channel;
+pub mod daemon;
+pub mod log;
+pub mod pidfile;
+pub mod process;
+pub mod sandbox;
+pub mod shm;
+pub mod signal;
+pub mod socket;
+pub mod title;
