@@ -1,1 +1,5 @@
 //! (in work)
+
+pub mod types;
+
+pub use types::*;

@@ -1,0 +1,188 @@
+//! What a lease is: addresses, clients, states, times. Plain data, used from the engine to the commands.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Seconds since 1970 on the lease clock, which runs with the boot-time clock: a step of the wall clock does
+/// not move it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// A lease that never ends (RFC 2131 §3.3: 0xffffffff is infinity).
+    pub const NEVER: Self = Self(u64::MAX >> 1);
+
+    /// `secs` later; infinity stays infinity.
+    #[must_use]
+    pub fn plus(self, secs: u32) -> Self {
+        if secs == u32::MAX { Self::NEVER } else { Self(self.0.saturating_add(u64::from(secs)).min(Self::NEVER.0)) }
+    }
+}
+
+/// A hardware address as in `htype`, `hlen`, `chaddr` (RFC 2131 §2), at most 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct HardwareAddress {
+    kind: u8,
+    length: u8,
+    bytes: [u8; 16],
+}
+
+impl HardwareAddress {
+    /// `kind` is the ARP hardware type (1: Ethernet); none where `bytes` is longer than 16.
+    pub fn new(kind: u8, bytes: &[u8]) -> Option<Self> {
+        let mut all = [0; 16];
+        all.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self { kind, length: u8::try_from(bytes.len()).ok()?, bytes: all })
+    }
+
+    /// The ARP hardware type.
+    pub fn kind(&self) -> u8 {
+        self.kind
+    }
+
+    /// The address itself, 0 to 16 bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for HardwareAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex_with_colons(self.bytes(), f)
+    }
+}
+
+impl fmt::Debug for HardwareAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{self}", self.kind)
+    }
+}
+
+/// Writes `00:11:22`.
+pub fn hex_with_colons(bytes: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
+    for (i, byte) in bytes.iter().enumerate() {
+        write!(f, "{}{byte:02x}", if i == 0 { "" } else { ":" })?;
+    }
+    Ok(())
+}
+
+/// What identifies a client on its link. The first byte says which kind of identity follows, so that a
+/// client-id never equals a hardware address by chance.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientKey(Arc<[u8]>);
+
+impl ClientKey {
+    /// By option 61 (RFC 2132 §9.14, RFC 4361), 1 to 255 bytes.
+    pub fn by_client_id(id: &[u8]) -> Self {
+        Self::tagged(1, id)
+    }
+
+    /// By hardware type and address.
+    pub fn by_hardware(address: &HardwareAddress) -> Self {
+        let mut bytes = vec![2, address.kind];
+        bytes.extend_from_slice(address.bytes());
+        Self(bytes.into())
+    }
+
+    /// By the relay's circuit-id (RFC 3046 §3.1).
+    pub fn by_circuit(circuit: &[u8]) -> Self {
+        Self::tagged(3, circuit)
+    }
+
+    /// From the bytes of [`ClientKey::as_bytes`], as the lease file keeps them.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Kind and identity.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn tagged(kind: u8, identity: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(identity.len() + 1);
+        bytes.push(kind);
+        bytes.extend_from_slice(identity);
+        Self(bytes.into())
+    }
+}
+
+/// A client as its message shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Its identity.
+    pub key: ClientKey,
+    /// Its hardware address.
+    pub hardware: HardwareAddress,
+    /// Option 61 as sent.
+    pub client_id: Option<Box<[u8]>>,
+    /// Option 12 as sent (or the host part of option 81); any bytes.
+    pub hostname: Option<Box<[u8]>>,
+    /// The relay (giaddr) it came through.
+    pub relay: Option<Ipv4Addr>,
+    /// Option 82.1.
+    pub circuit_id: Option<Box<[u8]>>,
+    /// Option 82.2.
+    pub remote_id: Option<Box<[u8]>>,
+    /// Option 60.
+    pub vendor_class: Option<Box<[u8]>>,
+}
+
+/// A subnet by its place in the configuration of this generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubnetId(pub u16);
+
+/// A pool by its place among all pools of this generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PoolId(pub u16);
+
+/// State of an address that is or was leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LeaseState {
+    /// Held by its client until it expires.
+    Active,
+    /// Ran out; the client is remembered until the address is needed.
+    Expired,
+    /// Given back; the client is remembered until the address is needed.
+    Released,
+    /// A client found it in use (DHCPDECLINE); rests until it expires.
+    Declined,
+    /// We found it in use; rests until it expires.
+    Conflict,
+}
+
+impl LeaseState {
+    /// All of them, in the order of their numbers in the lease file.
+    pub const ALL: [Self; 5] = [Self::Active, Self::Expired, Self::Released, Self::Declined, Self::Conflict];
+
+    /// The name in the lease list, the API and the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Released => "released",
+            Self::Declined => "declined",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// One lease: an address and who holds or held it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Who.
+    pub client: Client,
+    /// Name of its subnet when it was written.
+    pub subnet: Arc<str>,
+    /// Name of its pool when it was written.
+    pub pool: Arc<str>,
+    /// In which state.
+    pub state: LeaseState,
+    /// Since when this client holds it without a gap.
+    pub starts: Timestamp,
+    /// Until when.
+    pub expires: Timestamp,
+}
