@@ -1,1 +1,36 @@
-//! (in work)
+//! The worker processes: their loops and their I/O, nothing that decides.
+//!
+//! A worker is born by a fork of main with everything it needs (a [`Context`] and its own sockets), says
+//! [`Word::Ready`], waits for [`Order::Begin`], serves until [`Order::Quiesce`] or [`Order::Stop`], and ends
+//! with an exit code. It never changes its configuration. When main is gone, so is the worker.
+
+mod order;
+
+use std::sync::Arc;
+
+use daemon_utils::channel::Channel;
+
+use crate::config::Config;
+use crate::stats::{Shared, Slot};
+
+pub use order::{Heard, MAX_TEXT, Order, Word, hear};
+
+/// What every worker is born with.
+#[derive(Debug)]
+pub struct Context {
+    /// The configuration of its generation.
+    pub config: Arc<Config>,
+    /// Its end of the channel with main.
+    pub channel: Channel,
+    /// The shared memory.
+    pub shared: Shared,
+    /// Its own slot in it.
+    pub slot: Slot,
+}
+
+impl Context {
+    /// Says a word to main. A failure is not reported: if main is gone the next [`hear`] says so.
+    pub fn say(&self, word: &Word) {
+        let _ = self.channel.send(&word.encode());
+    }
+}

@@ -1,0 +1,234 @@
+//! The metric table: every counter, gauge and histogram, its labels and its meaning. The exposition, the
+//! statistics and the layout of the shared memory follow from it.
+
+/// Declares an enum of cells from one table: families of a metric name with help, each with its label sets.
+macro_rules! cells {
+    ($(#[$meta:meta])* $enum:ident { $($family:literal $help:literal { $($cell:ident { $($label:ident = $value:literal),* },)+ })+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the table names each by metric and labels")]
+        #[repr(usize)]
+        pub enum $enum { $($($cell,)+)+ }
+
+        impl $enum {
+            /// All of them, in the order of the shared memory.
+            pub const ALL: &'static [Self] = &[$($(Self::$cell,)+)+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Name of the metric family.
+            pub const fn family(self) -> &'static str {
+                match self { $($(Self::$cell => $family,)+)+ }
+            }
+
+            /// What the family means.
+            pub const fn help(self) -> &'static str {
+                match self { $($(Self::$cell => $help,)+)+ }
+            }
+
+            /// Label names and values.
+            pub const fn labels(self) -> &'static [(&'static str, &'static str)] {
+                match self { $($(Self::$cell => &[$((stringify!($label), $value)),*],)+)+ }
+            }
+        }
+    };
+}
+
+cells! {
+    /// Counters: they only rise, whatever crashes.
+    Counter {
+        "echo_daemon_dhcp_messages_total" "DHCP messages by type and direction" {
+            DiscoverIn { type = "discover", direction = "in" },
+            RequestIn { type = "request", direction = "in" },
+            DeclineIn { type = "decline", direction = "in" },
+            ReleaseIn { type = "release", direction = "in" },
+            InformIn { type = "inform", direction = "in" },
+            BootpIn { type = "bootp", direction = "in" },
+            OtherIn { type = "other", direction = "in" },
+            OfferOut { type = "offer", direction = "out" },
+            AckOut { type = "ack", direction = "out" },
+            NakOut { type = "nak", direction = "out" },
+        }
+        "echo_daemon_dhcp_dropped_total" "DHCP packets that got no answer, by reason" {
+            DropTooShort { reason = "too_short" },
+            DropNotARequest { reason = "not_a_request" },
+            DropHardwareLength { reason = "hardware_length" },
+            DropCookie { reason = "cookie" },
+            DropMalformedOption { reason = "malformed_option" },
+            DropNoMessageType { reason = "no_message_type" },
+            DropUnsupportedType { reason = "unsupported_type" },
+            DropTruncated { reason = "truncated" },
+            DropSpoofedAddress { reason = "spoofed_address" },
+            DropUnknownSubnet { reason = "unknown_subnet" },
+            DropUnknownClient { reason = "unknown_client" },
+            DropOtherServer { reason = "other_server" },
+            DropBareRequest { reason = "bare_request" },
+            DropNotHolder { reason = "not_holder" },
+            DropNotAuthoritative { reason = "not_authoritative" },
+            DropExhausted { reason = "pool_exhausted" },
+            DropStore { reason = "lease_store" },
+            DropPanic { reason = "panic" },
+            DropSend { reason = "send_failed" },
+            DropNoIdentity { reason = "no_identity" },
+        }
+        "echo_daemon_dhcp_lease_events_total" "What happened to leases" {
+            LeaseOffered { event = "offered" },
+            LeaseGranted { event = "granted" },
+            LeaseRenewed { event = "renewed" },
+            LeaseReleased { event = "released" },
+            LeaseExpired { event = "expired" },
+            LeaseDeclined { event = "declined" },
+        }
+        "echo_daemon_security_events_total" "Events of the security stage" {
+            SecuritySpoofed { event = "spoofed_address" },
+        }
+        "echo_daemon_errors_total" "Errors by kind" {
+            ErrorStore { kind = "lease_store" },
+            ErrorSend { kind = "send" },
+            ErrorReceive { kind = "receive" },
+            ErrorPanic { kind = "panic" },
+            ErrorAccept { kind = "accept" },
+            ErrorFork { kind = "fork" },
+            ErrorKeeper { kind = "keeper" },
+            ErrorApi { kind = "api" },
+            ErrorLog { kind = "log_output" },
+        }
+        "echo_daemon_socket_dropped_total" "Datagrams that the kernel dropped because a socket's queue was full" {
+            SocketDroppedDhcp { socket = "dhcp" },
+            SocketDroppedUdp { socket = "udp" },
+        }
+        "echo_daemon_tcp_connections_total" "TCP connections by what became of them" {
+            TcpAccepted { result = "accepted" },
+            TcpRejected { result = "rejected" },
+            TcpFailed { result = "failed" },
+            TcpIdle { result = "idle" },
+            TcpReset { result = "reset" },
+        }
+        "echo_daemon_echo_bytes_total" "Bytes echoed" {
+            EchoBytesTcp { protocol = "tcp" },
+            EchoBytesUdp { protocol = "udp" },
+        }
+        "echo_daemon_udp_datagrams_total" "UDP datagrams by what became of them" {
+            UdpEchoed { result = "echoed" },
+            UdpLoop { result = "loop" },
+            UdpFailed { result = "failed" },
+        }
+        "echo_daemon_worker_restarts_total" "Workers forked again after they died" {
+            RestartLogger { worker = "logger" },
+            RestartTcp { worker = "tcp" },
+            RestartUdp { worker = "udp" },
+            RestartDhcp { worker = "dhcp" },
+            RestartKeeper { worker = "keeper" },
+            RestartApi { worker = "api" },
+        }
+        "echo_daemon_reloads_total" "Reloads by result" {
+            ReloadApplied { result = "applied" },
+            ReloadRefused { result = "refused" },
+        }
+        "echo_daemon_log_dropped_total" "Log records dropped because the logger could not keep up" {
+            LogDropped { },
+        }
+    }
+}
+
+cells! {
+    /// Gauges that processes keep in their own slots; the value is the sum.
+    Gauge {
+        "echo_daemon_tcp_clients" "TCP clients being served" {
+            TcpClients { },
+        }
+    }
+}
+
+/// A histogram: fixed upper bounds, in the unit of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Histogram {
+    /// From the receipt of a DHCP packet to the sending of its reply.
+    DhcpResponse,
+    /// Time that a COMMIT (with its fsync) takes.
+    DhcpCommit,
+    /// Packets in a batch.
+    DhcpBatch,
+}
+
+impl Histogram {
+    /// All of them, in the order of the shared memory.
+    pub const ALL: &'static [Self] = &[Self::DhcpResponse, Self::DhcpCommit, Self::DhcpBatch];
+    /// Upper bounds at most, without infinity.
+    pub const BUCKETS: usize = 14;
+    /// Words in shared memory: one a bucket, infinity, the sum.
+    pub const WORDS: usize = Self::BUCKETS + 2;
+
+    /// Name of the metric family.
+    pub const fn family(self) -> &'static str {
+        match self {
+            Self::DhcpResponse => "echo_daemon_dhcp_response_seconds",
+            Self::DhcpCommit => "echo_daemon_dhcp_commit_seconds",
+            Self::DhcpBatch => "echo_daemon_dhcp_batch_size",
+        }
+    }
+
+    /// What it means.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::DhcpResponse => "Time from the receipt of a DHCP packet to the sending of its reply",
+            Self::DhcpCommit => "Time that a commit of the lease file takes, with its fsync",
+            Self::DhcpBatch => "DHCP packets handled in one batch",
+        }
+    }
+
+    /// Units of the stored value in one unit of the name: durations are stored in nanoseconds.
+    pub const fn scale(self) -> f64 {
+        match self {
+            Self::DhcpResponse | Self::DhcpCommit => 1e9,
+            Self::DhcpBatch => 1.0,
+        }
+    }
+
+    /// Upper bounds of the buckets in stored units, rising.
+    pub const fn bounds(self) -> &'static [u64; Self::BUCKETS] {
+        const US: u64 = 1_000;
+        const MS: u64 = 1_000_000;
+        match self {
+            Self::DhcpResponse | Self::DhcpCommit => &[
+                50 * US,
+                100 * US,
+                250 * US,
+                500 * US,
+                MS,
+                2_500 * US,
+                5 * MS,
+                10 * MS,
+                25 * MS,
+                50 * MS,
+                100 * MS,
+                250 * MS,
+                1_000 * MS,
+                5_000 * MS,
+            ],
+            Self::DhcpBatch => &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48, 56, 64],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_sets_are_unique_within_a_family() {
+        let mut seen = std::collections::HashSet::new();
+        for counter in Counter::ALL {
+            assert!(seen.insert((counter.family(), counter.labels())), "{counter:?} stands twice");
+            assert!(counter.family().ends_with("_total"));
+        }
+    }
+
+    #[test]
+    fn bounds_rise() {
+        for histogram in Histogram::ALL {
+            assert!(histogram.bounds().is_sorted());
+        }
+    }
+}
