@@ -2,10 +2,13 @@
 //!
 //! Every process counts into its own [`Slot`]; the api process takes a [`Snapshot`] and hands it out.
 
+pub mod exposition;
 pub mod metrics;
 mod notes;
 mod shared;
+mod snapshot;
 
 pub use metrics::{Counter, Gauge, Histogram};
 pub use notes::Notes;
-pub use shared::{Occupant, POOLS, SLOTS, Shared, Slot};
+pub use shared::{Occupant, POOL_STATES, POOLS, PoolFigures, SLOTS, Shared, Slot};
+pub use snapshot::{PoolSnapshot, Snapshot};

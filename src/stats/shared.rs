@@ -21,8 +21,10 @@ use super::notes::{NOTES_WORDS, Notes};
 pub const SLOTS: usize = 64;
 /// Pools whose gauges are published.
 pub const POOLS: usize = 1024;
-/// Figures of a pool.
-pub const POOL_WORDS: usize = 8;
+/// Words of a pool: addresses, free ones, then leases by state.
+const POOL_WORDS: usize = 8;
+/// The lease states that are counted per pool, in the order of [`PoolFigures::leases`].
+pub const POOL_STATES: [&str; 5] = ["active", "expired", "released", "declined", "conflict"];
 
 const HEADER: usize = 16;
 const SLOT_HEAD: usize = 8;
@@ -82,10 +84,22 @@ impl Shared {
         total
     }
 
-    /// The figures of one pool, by its place in the configuration.
-    pub fn pool(self, index: usize) -> Option<&'static [AtomicU64]> {
-        let at = POOLS_AT + index * POOL_WORDS;
-        (index < POOLS).then(|| self.words.get(at..at + POOL_WORDS)).flatten()
+    /// The figures of one pool, by its place among all pools of the configuration; none beyond [`POOLS`].
+    pub fn pool(self, index: usize) -> Option<PoolFigures> {
+        let words = self.pool_words(index)?;
+        let word = |at: usize| words[at].load(Relaxed);
+        Some(PoolFigures { addresses: word(0), free: word(1), leases: std::array::from_fn(|at| word(2 + at)) })
+    }
+
+    /// Publishes the figures of one pool; ignored beyond [`POOLS`].
+    pub fn set_pool(self, index: usize, figures: &PoolFigures) {
+        if let Some(words) = self.pool_words(index) {
+            words[0].store(figures.addresses, Relaxed);
+            words[1].store(figures.free, Relaxed);
+            for (word, count) in words[2..].iter().zip(figures.leases) {
+                word.store(count, Relaxed);
+            }
+        }
     }
 
     /// The recent errors.
@@ -113,9 +127,25 @@ impl Shared {
         self.header(1).store(millis(boot_time), Relaxed);
     }
 
+    fn pool_words(self, index: usize) -> Option<&'static [AtomicU64]> {
+        let at = POOLS_AT + index * POOL_WORDS;
+        (index < POOLS).then(|| self.words.get(at..at + POOL_WORDS)).flatten()
+    }
+
     fn header(self, index: usize) -> &'static AtomicU64 {
         &self.words[index]
     }
+}
+
+/// What is known of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolFigures {
+    /// Addresses that it could give out.
+    pub addresses: u64,
+    /// Addresses that no client holds or is remembered for.
+    pub free: u64,
+    /// Leases by state, in the order of [`POOL_STATES`].
+    pub leases: [u64; 5],
 }
 
 /// One process's part of the shared memory; a handle that can be copied.
