@@ -1,1 +1,24 @@
-//! (in work)
+//! Sockets as this project needs them: how each kind is opened, batches of datagrams, the machine's interfaces.
+//!
+//! Main opens every socket and its workers inherit them, so the functions here bind and set options but serve
+//! nothing. Every descriptor comes back close-on-exec and nonblocking.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `stream` | listening TCP and Unix sockets |
+//! | `datagram` | UDP sockets for echo and for DHCP |
+//! | [`batch`] | many datagrams in one system call, over memory allocated once |
+//! | [`link`] | IP packets to a hardware address, without ARP |
+//! | [`interface`] | the machine's interfaces, and the news that they changed |
+
+pub mod batch;
+mod datagram;
+pub mod interface;
+pub mod link;
+mod stream;
+
+pub use batch::{Datagram, DatagramBatch, Full, ReplyBatch, Sent};
+pub use datagram::{RECEIVE_BUFFER_BYTES, dhcp_server, dropped, udp_echo};
+pub use interface::{Interface, InterfaceWatch, interfaces};
+pub use link::{LinkBatch, packet_sender, send_link};
+pub use stream::{tcp_listener, unix_listener};
