@@ -1,1 +1,316 @@
-//! (in work)
+//! The main process. It opens sockets, forks, waits, reaps, reloads; it parses no packet and opens no
+//! database. [`start`] reads as the start order.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`settings`] | reading the configuration with every check of every layer |
+//! | `preflight` | what is checked while the user still sees it: identity, folders, lease file, logs |
+//! | `sockets` | every socket |
+//! | `birth`, `job` | the fork of a worker, what each kind inherits |
+//! | `children` | the table of workers, the back-off |
+//! | `transition` | from one generation to the next |
+//! | `run` | the loop |
+//! | `stop` | the end |
+//! | `notify` | systemd |
+
+mod birth;
+mod children;
+mod job;
+mod notify;
+mod preflight;
+mod run;
+pub mod settings;
+mod sockets;
+mod stop;
+mod transition;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use daemon_utils::daemon::{self, Report, Side};
+use daemon_utils::pidfile::{self, Holder, PidFile};
+use daemon_utils::signal::Signals;
+use daemon_utils::socket::InterfaceWatch;
+use daemon_utils::{clock, log as transport, process, title};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid};
+
+use crate::config::{Config, ConfigManager};
+use crate::lease::OFFER_WORDS;
+use crate::stats::{Counter, Shared};
+use crate::{event, lease};
+
+use children::{BackOff, Child, Restart};
+use preflight::Privilege;
+use sockets::Sockets;
+use transition::{Reason, Transition, Verdict};
+
+/// Longest wait of the caller for the daemon's word; the transition's own deadline comes first.
+const VERDICT_WITHIN: Duration = Duration::from_secs(120);
+
+/// Where the daemon stands.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Serving,
+    StoppingWorkers { deadline: Instant, exit_code: i32 },
+    StoppingLogger { deadline: Instant, exit_code: i32 },
+    Over(i32),
+}
+
+/// Both ends of the log socket. Main keeps the reading end so that a logger can be replaced.
+#[derive(Debug)]
+struct LogSocket {
+    writer: Option<OwnedFd>,
+    reader: OwnedFd,
+}
+
+/// The main process.
+#[derive(Debug)]
+struct Supervisor {
+    manager: ConfigManager,
+    config: Arc<Config>,
+    token: Option<String>,
+    privilege: Privilege,
+    foreground: bool,
+    shared: Shared,
+    signals: Signals,
+    log: LogSocket,
+    /// Reading end, which TCP clients watch, and the only writing end.
+    lifeline: (OwnedFd, OwnedFd),
+    watch: Option<InterfaceWatch>,
+    sockets: Sockets,
+    pid_file: Option<PidFile>,
+    /// Waits for the verdict on the start.
+    report: Option<Report>,
+    /// Why the start failed; told when everything is gone again.
+    start_failure: Option<String>,
+    phase: Phase,
+    children: Vec<Child>,
+    restarts: Vec<Restart>,
+    back_off: BackOff,
+    /// The generation in force, and the highest number given to one.
+    generation: u64,
+    last_generation: u64,
+    transition: Option<Transition>,
+    /// A reload is wanted, by these api workers.
+    reload_asked: Option<Vec<Pid>>,
+    interfaces_due: Option<Instant>,
+    has_orphans: bool,
+}
+
+/// Starts the daemon; the exit code of this process.
+///
+/// The caller comes back when every worker serves (its words go to stdout) or with the reason (to stderr, code
+/// 1). With `foreground`, or where the configuration says so, this process itself becomes main.
+pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
+    let loaded = settings::load(&manager).map_err(|report| report.to_string())?;
+    let config = Arc::new(loaded.config);
+    let mut warnings = loaded.warnings;
+    refuse_if_running(&config)?;
+    let privilege = preflight::privilege(&config, &mut warnings).map_err(|error| error.to_string())?;
+    preflight::folders(&config, &privilege).map_err(|error| error.to_string())?;
+    preflight::lease_file(&config, &privilege).map_err(|error| error.to_string())?;
+    transport::Outputs::check(&settings::outputs(&config, false)).map_err(|error| error.to_string())?;
+    let token = settings::token(&config)?;
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
+
+    let foreground = foreground || !config.daemon.daemonize;
+    let report = if foreground {
+        Report::foreground()
+    } else {
+        match daemon::daemonize().map_err(|error| format!("could not become a daemon: {error}"))? {
+            Side::Caller(verdict) => {
+                return verdict.wait(Some(VERDICT_WITHIN)).map(|words| {
+                    println!("{words}");
+                    0
+                });
+            }
+            Side::Daemon(report) => report,
+        }
+    };
+    // From here on the daemon's own words are the report's; nobody reads its stderr.
+    match Supervisor::set_up(manager, config, token, privilege, foreground) {
+        Ok(supervisor) => Ok(supervisor.serve(report, warnings)),
+        Err(reason) if foreground => Err(reason),
+        Err(reason) => {
+            report.failed(&reason);
+            Ok(1)
+        }
+    }
+}
+
+fn refuse_if_running(config: &Config) -> Result<(), String> {
+    match pidfile::holder(&config.daemon.pid_file).map_err(|error| error.to_string())? {
+        Holder::Nobody | Holder::Stale => Ok(()),
+        Holder::Running(Some(pid)) => Err(format!("already running with PID {pid}")),
+        Holder::Running(None) => Err("already running (its PID file does not say its PID)".to_owned()),
+    }
+}
+
+impl Supervisor {
+    /// The daemon's first steps: PID file, signals, shared memory. Sockets and workers come with the first
+    /// generation.
+    fn set_up(
+        manager: ConfigManager,
+        config: Arc<Config>,
+        token: Option<String>,
+        privilege: Privilege,
+        foreground: bool,
+    ) -> Result<Self, String> {
+        let pid_file = PidFile::acquire(&config.daemon.pid_file).map_err(|error| error.to_string())?;
+        pid_file.write(getpid()).map_err(|error| error.to_string())?;
+        let prepare = || -> io::Result<Self> {
+            let signals = Signals::block(&[
+                Signal::SIGTERM,
+                Signal::SIGINT,
+                Signal::SIGHUP,
+                Signal::SIGUSR1,
+                Signal::SIGUSR2,
+                Signal::SIGCHLD,
+            ])?;
+            process::become_subreaper()?;
+            let (writer, reader) = transport::pair()?;
+            Ok(Self {
+                signals,
+                shared: Shared::create(OFFER_WORDS)?,
+                log: LogSocket { writer: Some(writer), reader },
+                lifeline: process::lifeline()?,
+                watch: InterfaceWatch::open().ok(),
+                manager,
+                config,
+                token,
+                privilege,
+                foreground,
+                sockets: Sockets::default(),
+                pid_file: None,
+                report: None,
+                start_failure: None,
+                phase: Phase::Serving,
+                children: Vec::new(),
+                restarts: Vec::new(),
+                back_off: BackOff::default(),
+                generation: 0,
+                last_generation: 0,
+                transition: None,
+                reload_asked: None,
+                interfaces_due: None,
+                has_orphans: false,
+            })
+        };
+        match prepare() {
+            Ok(supervisor) => Ok(Self { pid_file: Some(pid_file), ..supervisor }),
+            Err(error) => {
+                let _ = pid_file.remove();
+                Err(format!("could not start: {error}"))
+            }
+        }
+    }
+
+    /// Forks the first generation and runs until the end; main's exit code.
+    fn serve(mut self, report: Report, warnings: Vec<String>) -> i32 {
+        self.report = Some(report);
+        title::set("echo-daemon: main");
+        lease::offers_secret(self.shared.rest());
+        if let Err(error) = self.install_log("main", self.shared.slot(0).cell(Counter::LogDropped)) {
+            return self.give_up(&format!("could not log: {error}"));
+        }
+        event!(DaemonStarting; "echo-daemon {} starts", env!("CARGO_PKG_VERSION"));
+        for warning in warnings {
+            event!(DaemonWarning; "{warning}");
+        }
+        let (config, token) = (Arc::clone(&self.config), self.token.clone());
+        if let Err(reason) = self.begin_transition(Reason::Start, config, token, Vec::new()) {
+            self.finish_start(Err(reason));
+        }
+        match self.run() {
+            Ok(code) => {
+                if let (Some(reason), Some(report)) = (self.start_failure.take(), self.report.take()) {
+                    report.failed(&reason);
+                }
+                code
+            }
+            Err(error) => self.give_up(&format!("main cannot go on: {error}")),
+        }
+    }
+
+    /// The verdict on the start: the caller is told, or everything is taken down again and then it is told.
+    fn finish_start(&mut self, verdict: Verdict) {
+        match verdict {
+            Ok(_) => {
+                self.shared.set_started(clock::boot_time());
+                let words = self.welcome();
+                event!(DaemonReady, pid = getpid(); "every worker serves");
+                self.notify_ready();
+                if let Some(report) = self.report.take() {
+                    report.ready(&words);
+                }
+            }
+            Err(reason) => {
+                self.start_failure = Some(reason);
+                self.stop_with(1);
+            }
+        }
+    }
+
+    fn welcome(&self) -> String {
+        let mut words = format!("echo-daemon is running, PID {}", getpid());
+        for (service, address) in self.sockets.endpoints() {
+            words.push_str(&format!("\n  {service:<8} {address}"));
+        }
+        words.push_str(&format!("\n  {:<8} {}", "log", self.config.logging.log_file.display()));
+        words
+    }
+
+    /// Something that main cannot work without is broken: no child may stay, nor the PID file.
+    fn give_up(&mut self, reason: &str) -> i32 {
+        log::error!("{reason}");
+        for child in &self.children {
+            kill(child.pid);
+        }
+        if let Some(pid_file) = self.pid_file.take() {
+            let _ = pid_file.remove();
+        }
+        if let Some(report) = self.report.take() {
+            report.failed(reason);
+        }
+        1
+    }
+
+    /// Sends this process's records to the logger from now on.
+    fn install_log(
+        &self,
+        process: &str,
+        dropped: &'static std::sync::atomic::AtomicU64,
+    ) -> io::Result<()> {
+        let writer = self.log.writer.as_ref().ok_or_else(|| io::Error::other("the log is closed"))?;
+        transport::install(writer.try_clone()?, process, settings::levels(&self.config), dropped);
+        Ok(())
+    }
+
+    fn set_log_levels(&self) {
+        transport::set_levels(settings::levels(&self.config));
+    }
+
+    /// Logs a warning of main's and, while the caller waits, shows it to them.
+    fn warn(&mut self, text: &str) {
+        event!(DaemonWarning; "{text}");
+        if let Some(report) = &mut self.report {
+            report.warning(text);
+        }
+    }
+}
+
+/// SIGKILL to a child of main's that has not been reaped yet, so its PID is its own.
+fn kill(pid: Pid) {
+    signal(pid, Signal::SIGKILL);
+}
+
+fn signal(pid: Pid, signal: Signal) {
+    if let Err(errno) = nix::sys::signal::kill(pid, signal) {
+        log::debug!("could not send {signal} to {pid}: {errno}");
+    }
+}

@@ -4,6 +4,7 @@
 //! [`Word::Ready`], waits for [`Order::Begin`], serves until [`Order::Quiesce`] or [`Order::Stop`], and ends
 //! with an exit code. It never changes its configuration. When main is gone, so is the worker.
 
+mod kind;
 mod order;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use daemon_utils::channel::Channel;
 use crate::config::Config;
 use crate::stats::{Shared, Slot};
 
+pub use kind::Kind;
 pub use order::{Heard, MAX_TEXT, Order, Word, hear};
 
 /// What every worker is born with.

@@ -1,0 +1,120 @@
+//! The birth of a worker: the fork, and what the child does before its loop runs. From here on the child is on
+//! its own; it never returns into main's code.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use daemon_utils::channel::Channel;
+use daemon_utils::{clock, log as transport, process, sandbox, signal, title};
+use nix::unistd::{Pid, getpid};
+
+use super::Supervisor;
+use super::children::{Child, State};
+use super::job::Job;
+use super::settings;
+use super::sockets::Sockets;
+use crate::config::Config;
+use crate::stats::{Counter, Occupant, SLOTS, Slot};
+use crate::workers::{Context, Kind, Word};
+
+/// What a generation is born with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inheritance<'a> {
+    pub(super) generation: u64,
+    pub(super) config: &'a Arc<Config>,
+    pub(super) sockets: &'a Sockets,
+    pub(super) token: &'a Option<String>,
+}
+
+impl Supervisor {
+    /// Forks one worker and enters it into the table.
+    pub(super) fn spawn(&self, kind: Kind, index: u16, inheritance: Inheritance<'_>) -> io::Result<Child> {
+        let slot_index = self.free_slot()?;
+        let slot = self.shared.slot(slot_index);
+        let (channel, childs_end) = Channel::pair()?;
+        let main = getpid();
+        let pid = process::spawn(|| self.live(kind, index, inheritance, childs_end, slot, main))?;
+        slot.occupy(&Occupant {
+            kind: kind.number(),
+            index: index.into(),
+            pid: pid.as_raw(),
+            generation: inheritance.generation,
+            started: clock::boot_time(),
+        });
+        let generation = inheritance.generation;
+        let (state, since) = (State::Starting, Instant::now());
+        Ok(Child { pid, kind, index, generation, slot_index, slot, channel, state, since, complaint: None, deaf: false })
+    }
+
+    fn free_slot(&self) -> io::Result<usize> {
+        // Slot 0 is main's.
+        (1..SLOTS)
+            .find(|index| !self.children.iter().any(|child| child.slot_index == *index))
+            .ok_or_else(|| io::Error::other("too many workers of old generations are still alive"))
+    }
+
+    /// The child's whole life, as an exit code.
+    fn live(
+        &self,
+        kind: Kind,
+        index: u16,
+        inheritance: Inheritance<'_>,
+        channel: Channel,
+        slot: Slot,
+        main: Pid,
+    ) -> i32 {
+        let config = Arc::clone(inheritance.config);
+        let context = Context { config, channel, shared: self.shared, slot };
+        let outcome = self
+            .enter(kind, index, inheritance, &context, main)
+            .map_err(|error| error.to_string())
+            .and_then(|job| job.run(&context));
+        match outcome {
+            Ok(()) => 0,
+            Err(reason) => {
+                context.say(&Word::Failed(reason));
+                1
+            }
+        }
+    }
+
+    /// Makes a worker of the forked copy of main. The order matters: descriptors while main's tables are
+    /// whole, privileges before PDEATHSIG (which setuid(2) clears).
+    fn enter(
+        &self,
+        kind: Kind,
+        index: u16,
+        inheritance: Inheritance<'_>,
+        context: &Context,
+        main: Pid,
+    ) -> io::Result<Job> {
+        signal::ignore_in_worker();
+        let name = kind.process_name(index);
+        title::set(&format!("echo-daemon: {name}"));
+        let job = Job::inherit(self, kind, index, inheritance)?;
+        // The logger must not hold the end that others write to, or it would never see their end.
+        let writer = if kind == Kind::Logger { &None } else { &self.log.writer };
+        let writer = writer.as_ref().map(OwnedFd::try_clone).transpose()?;
+        let mut keep = job.descriptors();
+        keep.push(context.channel.as_fd());
+        keep.extend(writer.as_ref().map(AsFd::as_fd));
+        process::keep_only(&keep)?;
+        drop(keep);
+        transport::forget();
+        if let Some(writer) = writer {
+            let dropped = context.slot.cell(Counter::LogDropped);
+            transport::install(writer, &name, settings::levels(&context.config), dropped);
+        }
+        let privileges = match kind {
+            Kind::Logger => &self.privilege.logger,
+            Kind::Tcp | Kind::Udp | Kind::Dhcp | Kind::Keeper | Kind::Api => &self.privilege.worker,
+        };
+        for warning in sandbox::apply(privileges).map_err(io::Error::other)? {
+            log::warn!("{warning}");
+        }
+        process::die_with_parent(main)?;
+        Ok(job)
+    }
+}

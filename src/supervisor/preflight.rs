@@ -1,0 +1,157 @@
+//! What is looked at and made before the daemon leaves its caller's terminal: who the workers will be, the
+//! folders, the lease file, the log files. Whatever fails here is printed where the user typed `start`.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use daemon_utils::channel::{Channel, Received};
+use daemon_utils::process::{self, Exit};
+use daemon_utils::sandbox::{self, Identity, Privileges};
+use nix::unistd::{chown, geteuid};
+
+use crate::config::Config;
+use crate::lease;
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PreflightError {
+    #[error("could not look up user {user}: {source}")]
+    Lookup { user: String, source: io::Error },
+    #[error(
+        "there is neither a user {0} nor a user nobody to run the workers as\nhint: useradd --system {0}, or name another in daemon.user"
+    )]
+    NoUser(String),
+    #[error("could not make folder {path:?}: {source}")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error(
+        "folder {0:?} belongs to another user\nhint: set XDG_RUNTIME_DIR, or name daemon.pid_file and daemon.control_socket"
+    )]
+    ForeignFolder(PathBuf),
+    #[error("could not check the lease file: {0}")]
+    Fork(io::Error),
+    #[error("{0}")]
+    Leases(String),
+    #[error("could not read token file {path:?}: {source}")]
+    Token { path: PathBuf, source: io::Error },
+    #[error("token file {0:?} is empty\nhint: write a long random word into it: openssl rand -hex 32")]
+    EmptyToken(PathBuf),
+}
+
+/// As whom the processes run.
+#[derive(Debug)]
+pub(super) struct Privilege {
+    /// Of every worker but the logger.
+    pub(super) worker: Privileges,
+    /// Of the logger.
+    pub(super) logger: Privileges,
+}
+
+/// Decides as whom workers run.
+pub(super) fn privilege(config: &Config, warnings: &mut Vec<String>) -> Result<Privilege, PreflightError> {
+    if !geteuid().is_root() {
+        return Ok(Privilege { worker: Privileges::Unchanged, logger: Privileges::Unchanged });
+    }
+    let wanted = &config.daemon.user;
+    let lookup = |user: &str| {
+        sandbox::lookup(user).map_err(|source| PreflightError::Lookup { user: user.to_owned(), source })
+    };
+    let identity = if let Some(identity) = lookup(wanted)? {
+        identity
+    } else {
+        warnings.push(format!("there is no user {wanted}: the workers run as nobody"));
+        lookup("nobody")?.ok_or_else(|| PreflightError::NoUser(wanted.clone()))?
+    };
+    Ok(Privilege { worker: Privileges::Worker(identity), logger: Privileges::LoggerOfRoot })
+}
+
+/// Makes the folders that are missing. The state folder is the workers' own.
+pub(super) fn folders(config: &Config, privilege: &Privilege) -> Result<(), PreflightError> {
+    let state = &config.daemon.state_dir;
+    if make_folder(state, 0o750)?
+        && let Privileges::Worker(Identity { uid, gid, .. }) = &privilege.worker
+    {
+        chown(state, Some(*uid), Some(*gid))
+            .map_err(|errno| PreflightError::Folder { path: state.clone(), source: errno.into() })?;
+    }
+    for file in [&config.daemon.pid_file, &config.daemon.control_socket, &config.logging.log_file] {
+        if let Some(folder) = file.parent() {
+            make_folder(folder, 0o755)?;
+            is_private_enough(folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it; true where it was not there.
+fn make_folder(path: &Path, mode: u32) -> Result<bool, PreflightError> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    // What is made in a world-writable folder such as /tmp must be the user's alone.
+    let mode = if geteuid().is_root() { mode } else { 0o700 };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map(|()| true)
+        .map_err(|source| PreflightError::Folder { path: path.to_owned(), source })
+}
+
+/// An ordinary user's fallback folder under /tmp has a name that anybody could have taken before.
+fn is_private_enough(folder: &Path) -> Result<(), PreflightError> {
+    if geteuid().is_root() || !folder.starts_with("/tmp/echo-daemon-") {
+        return Ok(());
+    }
+    let found = fs::symlink_metadata(folder)
+        .map_err(|source| PreflightError::Folder { path: folder.to_owned(), source })?;
+    if found.is_dir() && found.uid() == geteuid().as_raw() {
+        Ok(())
+    } else {
+        Err(PreflightError::ForeignFolder(folder.to_owned()))
+    }
+}
+
+/// Checks and migrates the lease file in a child that runs as the workers do, so that main opens no database
+/// and nothing in the state folder ends up belonging to root.
+pub(super) fn lease_file(config: &Config, privilege: &Privilege) -> Result<(), PreflightError> {
+    if !config.dhcp.enabled {
+        return Ok(());
+    }
+    let (ours, childs) = Channel::pair().map_err(PreflightError::Fork)?;
+    let store = &config.dhcp.store;
+    let pid = process::spawn(|| {
+        let outcome = sandbox::apply(&privilege.worker)
+            .map_err(|error| error.to_string())
+            .and_then(|_| lease::prepare(&store.path, store.durability).map_err(|error| error.to_string()));
+        match outcome {
+            Ok(()) => 0,
+            Err(reason) => {
+                let _ = childs.send(reason.as_bytes());
+                1
+            }
+        }
+    })
+    .map_err(PreflightError::Fork)?;
+    let exit = process::wait(pid).map_err(PreflightError::Fork)?;
+    let mut buffer = [0; 4096];
+    match (exit, ours.receive(&mut buffer)) {
+        (Exit::Code(0), _) => Ok(()),
+        (_, Ok(Received::Message(length))) => {
+            Err(PreflightError::Leases(String::from_utf8_lossy(&buffer[..length.min(4096)]).into_owned()))
+        }
+        (exit, _) => Err(PreflightError::Leases(format!("the check of the lease file ended with {exit}"))),
+    }
+}
+
+/// Reads the bearer token of the API while main still may; its first line, without white space around it.
+pub(super) fn token(config: &Config) -> Result<Option<String>, PreflightError> {
+    let Some(path) = &config.api.token_file else { return Ok(None) };
+    let text = fs::read_to_string(path)
+        .map_err(|source| PreflightError::Token { path: path.clone(), source })?;
+    match text.lines().next().map(str::trim) {
+        Some(token) if !token.is_empty() => Ok(Some(token.to_owned())),
+        _ => Err(PreflightError::EmptyToken(path.clone())),
+    }
+}

@@ -1,0 +1,218 @@
+//! From one generation of workers to the next: fork the new one, wait until all of it is ready, let the old
+//! one stop reading, let the new one begin, give the verdict. The start is a transition from nothing.
+//!
+//! ```text
+//! Starting ── all ready ──▶ Switching ── all begun ──▶ (over: applied)
+//!    └── one fails, or the deadline ──▶ (over: refused; the old generation never noticed)
+//! ```
+//!
+//! While switching, each kind is handed over by itself: as soon as no old worker of a kind reads any more, the
+//! new ones of that kind begin. What arrives in between waits in the sockets, which both inherit.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+
+use super::Supervisor;
+use super::birth::Inheritance;
+use super::children::State;
+use super::sockets::Sockets;
+use crate::config::Config;
+use crate::event;
+use crate::workers::{Kind, Order};
+
+/// How long new workers may take to become ready: a large lease file has to be read.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Why there is a new generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The daemon starts.
+    Start,
+    /// The configuration is read anew.
+    Reload,
+    /// An interface came, went or was renumbered.
+    Interfaces,
+}
+
+/// A transition under way.
+#[derive(Debug)]
+pub(super) struct Transition {
+    pub(super) reason: Reason,
+    pub(super) generation: u64,
+    config: Arc<Config>,
+    token: Option<String>,
+    sockets: Sockets,
+    kinds: Vec<Kind>,
+    deadline: Instant,
+    switching: bool,
+    /// The api workers that asked for it and wait for the verdict.
+    asked_by: Vec<Pid>,
+}
+
+/// How a transition ended.
+pub(super) type Verdict = Result<String, String>;
+
+impl Transition {
+    /// Whether the workers are being exchanged just now.
+    pub(super) fn is_switching(&self) -> bool {
+        self.switching
+    }
+}
+
+impl Supervisor {
+    /// Forks a new generation of the given kinds. On an error nothing has changed.
+    pub(super) fn begin_transition(
+        &mut self,
+        reason: Reason,
+        config: Arc<Config>,
+        token: Option<String>,
+        asked_by: Vec<Pid>,
+    ) -> Result<(), String> {
+        let (sockets, warnings) = self.sockets.prepare(&config).map_err(|error| error.to_string())?;
+        for warning in warnings {
+            self.warn(&warning);
+        }
+        let kinds = match reason {
+            Reason::Start | Reason::Reload => Kind::ALL.to_vec(),
+            Reason::Interfaces => vec![Kind::Dhcp, Kind::Api],
+        };
+        self.last_generation += 1;
+        let generation = self.last_generation;
+        let inheritance = Inheritance { generation, config: &config, sockets: &sockets, token: &token };
+        let mut born = Vec::new();
+        for kind in &kinds {
+            for index in 0..kind.count(&config) {
+                match self.spawn(*kind, index, inheritance) {
+                    Ok(child) => self.children.push(child),
+                    Err(error) => {
+                        self.dismiss(generation);
+                        return Err(format!("could not fork {}: {error}", kind.process_name(index)));
+                    }
+                }
+                born.push(kind.process_name(index));
+            }
+        }
+        log::debug!("generation {generation} forked: {}", born.join(", "));
+        let deadline = Instant::now() + READY_WITHIN;
+        self.transition = Some(Transition {
+            reason,
+            generation,
+            config,
+            token,
+            sockets,
+            kinds,
+            deadline,
+            switching: false,
+            asked_by,
+        });
+        Ok(())
+    }
+
+    /// Goes as far as it can go now. Called after every event.
+    pub(super) fn advance_transition(&mut self) {
+        let Some(transition) = &self.transition else { return };
+        let (generation, switching, deadline) =
+            (transition.generation, transition.switching, transition.deadline);
+        if !switching {
+            let waiting = |child: &&super::Child| {
+                child.generation == generation && child.state == State::Starting
+            };
+            let late: Vec<String> = self.children.iter().filter(waiting).map(super::Child::name).collect();
+            if !late.is_empty() {
+                if Instant::now() >= deadline {
+                    self.fail_transition(&format!("{} did not become ready", late.join(", ")));
+                }
+                return;
+            }
+            self.start_switching();
+        }
+        self.switch_kinds();
+    }
+
+    /// When [`Supervisor::advance_transition`] must be called again at the latest.
+    pub(super) fn transition_deadline(&self) -> Option<Instant> {
+        self.transition.as_ref().map(|transition| transition.deadline)
+    }
+
+    /// Whether this worker belongs to a generation that is not in force yet and cannot come into force
+    /// without it.
+    pub(super) fn is_awaited(&self, generation: u64) -> bool {
+        self.transition.as_ref().is_some_and(|t| !t.switching && t.generation == generation)
+    }
+
+    /// Gives up the new generation; the old one goes on as if nothing had been.
+    pub(super) fn fail_transition(&mut self, reason: &str) {
+        let Some(transition) = self.transition.take() else { return };
+        self.dismiss(transition.generation);
+        self.finish(transition.reason, transition.asked_by, Err(reason.to_owned()));
+    }
+
+    fn start_switching(&mut self) {
+        let Some(transition) = &mut self.transition else { return };
+        transition.switching = true;
+        transition.deadline = Instant::now() + self.config.daemon.shutdown_timeout;
+        let (generation, kinds) = (transition.generation, transition.kinds.clone());
+        self.restarts.retain(|restart| !kinds.contains(&restart.kind));
+        for child in &mut self.children {
+            if child.generation < generation && kinds.contains(&child.kind) && !child.is_leaving() {
+                // One that never served has nothing to finish.
+                let never_served = matches!(child.state, State::Starting | State::Ready);
+                child.tell(&if never_served { Order::Stop } else { Order::Quiesce });
+            }
+        }
+    }
+
+    fn switch_kinds(&mut self) {
+        let Some(transition) = &self.transition else { return };
+        let (generation, late) = (transition.generation, Instant::now() >= transition.deadline);
+        let mut all_begun = true;
+        for kind in transition.kinds.clone() {
+            let reads = |child: &&mut super::Child| {
+                child.kind == kind && child.generation < generation && child.may_read()
+            };
+            let mut still_reading = false;
+            for child in self.children.iter_mut().filter(reads) {
+                still_reading = true;
+                if late {
+                    event!(WorkerKilled, pid = child.pid; "{} of generation {} did not stop reading in time",
+                        child.name(), child.generation);
+                    super::kill(child.pid);
+                    child.state = State::Quiet;
+                }
+            }
+            if still_reading && !late {
+                all_begun = false;
+                continue;
+            }
+            for child in &mut self.children {
+                if child.kind == kind && child.generation == generation && child.state == State::Ready {
+                    child.tell(&Order::Begin);
+                }
+            }
+        }
+        if all_begun {
+            self.complete_transition();
+        }
+    }
+
+    fn complete_transition(&mut self) {
+        let Some(transition) = self.transition.take() else { return };
+        self.generation = transition.generation;
+        self.shared.set_generation(transition.generation);
+        self.config = transition.config;
+        self.token = transition.token;
+        // Sockets that the new configuration no longer names close here.
+        self.sockets = transition.sockets;
+        let words = format!("generation {} is in force", transition.generation);
+        self.finish(transition.reason, transition.asked_by, Ok(words));
+    }
+
+    /// Ends the workers of a generation that will not come into force.
+    fn dismiss(&mut self, generation: u64) {
+        for child in self.children.iter_mut().filter(|child| child.generation == generation) {
+            child.tell(&Order::Stop);
+        }
+    }
+}
