@@ -11,12 +11,14 @@
 //! | [`signal`] | signals as readable events, resetting what was inherited |
 //! | [`process`] | fork, reap, descriptors that a child keeps, PDEATHSIG, subreaper |
 //! | [`channel`] | message pairs between a parent and its child |
+//! | [`clock`] | the clock that leases age by |
 //! | [`socket`] | listening, datagram and packet sockets, batches, interface changes |
 //! | [`shm`] | the shared mapping of atomics |
 //! | [`sandbox`] | users, capabilities, `no_new_privs` |
 //! | [`log`] | log frames, their transport, the outputs and their rotation |
 
 pub mod channel;
+pub mod clock;
 pub mod daemon;
 pub mod log;
 pub mod pidfile;

@@ -1,0 +1,250 @@
+//! The locked PID file.
+//!
+//! The lock says whether a daemon runs, never the number in the file: a number may be stale, garbage or a
+//! stranger's. Owns that one file; signals nobody. Main acquires it, the command line asks for its [`holder`].
+//!
+//! The lock (flock(2)) belongs to the open file description: as long as one process has a copy of the
+//! descriptor, it holds. Workers must close theirs (`process::keep_only`).
+
+mod error;
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::unistd::{Pid, geteuid};
+
+pub use error::PidFileError;
+
+/// Anybody may read which process it is.
+const MODE: u32 = 0o644;
+
+/// How long to wait for somebody who only looks at the lock, or who holds it and has not written its number yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How often a file may be replaced under us before we call it an error.
+const ATTEMPTS: usize = 100;
+
+/// More than any number and its line end; a longer file is garbage.
+const LONGEST: usize = 32;
+
+/// A PID file whose lock this process holds. Dropped, it stays behind as a stale one.
+#[derive(Debug)]
+pub struct PidFile {
+    file: File,
+    path: PathBuf,
+}
+
+/// Who holds a PID file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// There is no file.
+    Nobody,
+    /// There is one, but its lock is free: no daemon runs, whatever number is in it.
+    Stale,
+    /// A daemon runs, with this PID unless it never wrote one.
+    Running(Option<Pid>),
+}
+
+impl PidFile {
+    /// Takes the lock, making the file if it is missing. Contents of a file whose lock is free are thrown away
+    /// unread. Links are not followed. The file is emptied, mode 0644; [`write`](Self::write) fills it.
+    ///
+    /// Waits for up to a second where a running holder has not written its PID yet, so that the error can name it.
+    pub fn acquire(path: &Path) -> Result<PidFile, PidFileError> {
+        let failed = |source| PidFileError::Io { path: path.to_owned(), source };
+        let deadline = Instant::now() + PATIENCE;
+        let mut replaced = 0;
+        while replaced < ATTEMPTS {
+            let mut options = OpenOptions::new();
+            let file = open(path, options.read(true).write(true).create(true).truncate(false).mode(MODE))?;
+            match lock_exclusive(&file).map_err(failed)? {
+                Lock::Taken => {}
+                Lock::Looked if Instant::now() < deadline => {
+                    sleep(PAUSE);
+                    continue;
+                }
+                Lock::Looked | Lock::Held => {
+                    return Err(PidFileError::Running { path: path.to_owned(), pid: read_soon(&file) });
+                }
+            }
+            if !names(path, &file) {
+                // Its last holder removed it between our open and our lock.
+                replaced += 1;
+                continue;
+            }
+            let metadata = file.metadata().map_err(failed)?;
+            if metadata.uid() != geteuid().as_raw() {
+                // A stranger's file: the owner could write a number into it later, which `stop` would believe.
+                // We hold its lock, so nobody who keeps to the rules replaces it meanwhile.
+                fs::remove_file(path).map_err(failed)?;
+                replaced += 1;
+                continue;
+            }
+            if metadata.nlink() != 1 {
+                return Err(PidFileError::NotRegular {
+                    path: path.to_owned(),
+                    found: "a file with several names",
+                });
+            }
+            file.set_len(0).map_err(failed)?;
+            // The umask took bits away from the mode at creation.
+            file.set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
+            return Ok(PidFile { file, path: path.to_owned() });
+        }
+        Err(failed(io::Error::other("the file is replaced again and again")))
+    }
+
+    /// Writes the number, in place of an earlier one.
+    pub fn write(&self, pid: Pid) -> Result<(), PidFileError> {
+        let text = format!("{pid}\n");
+        self.file
+            .write_all_at(text.as_bytes(), 0)
+            .and_then(|()| self.file.set_len(text.len() as u64))
+            .map_err(|source| PidFileError::Io { path: self.path.clone(), source })
+    }
+
+    /// Whether the path still names the file that we locked.
+    pub fn is_ours(&self) -> bool {
+        names(&self.path, &self.file)
+    }
+
+    /// Removes the file if it is still ours, then lets go of the lock. A file that somebody put in its place
+    /// stays.
+    pub fn remove(self) -> Result<(), PidFileError> {
+        if !self.is_ours() {
+            return Ok(());
+        }
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(PidFileError::Io { path: self.path, source: error })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Who holds the file, by its lock. Changes nothing; waits for up to a second for a number not yet written.
+pub fn holder(path: &Path) -> Result<Holder, PidFileError> {
+    for _ in 0..ATTEMPTS {
+        let file = match open(path, OpenOptions::new().read(true)) {
+            Err(PidFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(Holder::Nobody);
+            }
+            opened => opened?,
+        };
+        // A shared lock, let go at once as the file closes: two who look do not see each other, and `acquire` knows
+        // it from a holder's.
+        match flock(&file, libc::LOCK_SH) {
+            Ok(true) if names(path, &file) => return Ok(Holder::Stale),
+            // Removed while we looked, or replaced: look again.
+            Ok(true) => {}
+            Ok(false) => return Ok(Holder::Running(read_soon(&file))),
+            Err(source) => return Err(PidFileError::Io { path: path.to_owned(), source }),
+        }
+    }
+    let source = io::Error::other("the file is replaced again and again");
+    Err(PidFileError::Io { path: path.to_owned(), source })
+}
+
+/// What came of trying to lock.
+enum Lock {
+    Taken,
+    /// Somebody had it who only looks, with a shared lock.
+    Looked,
+    Held,
+}
+
+fn lock_exclusive(file: &File) -> io::Result<Lock> {
+    if flock(file, libc::LOCK_EX)? {
+        return Ok(Lock::Taken);
+    }
+    let only_looked = flock(file, libc::LOCK_SH)?;
+    Ok(if only_looked { Lock::Looked } else { Lock::Held })
+}
+
+/// flock(2) without waiting: false if somebody else has it.
+fn flock(file: &File, kind: libc::c_int) -> io::Result<bool> {
+    loop {
+        // SAFETY: the descriptor is open for as long as `file` is borrowed; only numbers go in.
+        if unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) } == 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => return Ok(false),
+            io::ErrorKind::Interrupted => {}
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Opens a regular file without following a link. Not blocking, or a FIFO would hold us up.
+fn open(path: &Path, options: &mut OpenOptions) -> Result<File, PidFileError> {
+    let file = match options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY).open(path) {
+        Ok(file) => file,
+        Err(error) if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => {
+            // ELOOP, but a link higher up in the path may loop as well.
+            return match error.raw_os_error() {
+                Some(libc::ELOOP) => Err(PidFileError::Symlink { path: path.to_owned() }),
+                _ => Err(PidFileError::Io { path: path.to_owned(), source: error }),
+            };
+        }
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) => {
+            return Err(PidFileError::NotRegular { path: path.to_owned(), found: "a folder" });
+        }
+        Err(source) => return Err(PidFileError::Io { path: path.to_owned(), source }),
+    };
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(file),
+        Ok(_) => Err(PidFileError::NotRegular { path: path.to_owned(), found: "no regular file" }),
+        Err(source) => Err(PidFileError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// Whether the path names this very file now.
+fn names(path: &Path, file: &File) -> bool {
+    match (fs::symlink_metadata(path), file.metadata()) {
+        (Ok(named), Ok(ours)) => (named.dev(), named.ino()) == (ours.dev(), ours.ino()),
+        (Err(_), _) | (_, Err(_)) => false,
+    }
+}
+
+/// The number in a file whose lock is held, waiting a little for one that is still to be written.
+fn read_soon(file: &File) -> Option<Pid> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut text = [0; LONGEST];
+        let length = file.read_at(&mut text, 0).unwrap_or(0);
+        if let Some(pid) = parse(&text[..length]) {
+            return Some(pid);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        sleep(PAUSE);
+    }
+}
+
+/// A positive number and its line end, nothing else: kill(2) takes 0 and negative ones for whole groups. A number
+/// without the line end may be half written.
+fn parse(text: &[u8]) -> Option<Pid> {
+    let digits = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|&number: &i32| plain && number > 0).map(Pid::from_raw)
+}
+
+#[cfg(test)]
+mod tests;

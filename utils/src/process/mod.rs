@@ -1,0 +1,185 @@
+//! Forks and their ends.
+//!
+//! Owns the one place where the project forks and the rules around it: signals blocked, one thread, a child
+//! that never returns. It knows no kind of worker. Main calls [`spawn`] for its workers, the tcp worker
+//! [`spawn_fast`] for each client.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `descriptors` | what a child keeps open, the lifeline |
+//! | `family` | parents, children, descendants |
+//! | `pidfd` | another process, held so that its number cannot be taken by a stranger |
+
+mod descriptors;
+mod family;
+mod pidfd;
+
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::ForkResult;
+pub use nix::unistd::Pid;
+
+pub use descriptors::{keep_only, lifeline};
+pub use family::{become_subreaper, children, descendants, die_with_parent};
+pub use pidfd::Process;
+
+use crate::signal::AllBlocked;
+
+/// The exit code of a child whose work panicked: the one that Rust programs end with.
+pub const PANICKED: i32 = 101;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this code, 0 to 255.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Exit::Code(code) => write!(f, "exit code {code}"),
+            Exit::Signal(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "killed by signal {number} ({signal})"),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+        }
+    }
+}
+
+/// Forks. The child runs `work` and ends with its code by `_exit`; the parent gets its PID.
+///
+/// The child never comes back from here, not even by a panic (that is code [`PANICKED`]), so nothing that its
+/// parent's stack owns is dropped in it, no exit handler runs and no output buffer is written twice. What `work`
+/// owns *is* dropped, therefore after [`keep_only`] it must own no descriptor that was closed: borrow instead,
+/// and leave main's structures alone.
+///
+/// Every signal is blocked in the child until `work` calls [`signal::ignore_in_worker`].
+///
+/// Errors: the process has more than one thread (another thread could hold a lock, such as the allocator's,
+/// which nobody would ever release in the child), or fork(2) fails.
+///
+/// [`signal::ignore_in_worker`]: crate::signal::ignore_in_worker
+pub fn spawn(work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    demand_one_thread()?;
+    fork_into(work)
+}
+
+/// [`spawn`] for the path of one fork per TCP client: the caller must know that its process has one thread,
+/// which is checked in debug builds only.
+pub fn spawn_fast(work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    debug_assert!(demand_one_thread().is_ok(), "fork in a process with several threads");
+    fork_into(work)
+}
+
+/// One child that has ended, without waiting. `None`: no child has ended, or there is none.
+pub fn reap() -> io::Result<Option<(Pid, Exit)>> {
+    match wait(Pid::from_raw(-1), libc::WNOHANG) {
+        Ok(None) | Err(Errno::ECHILD) => Ok(None),
+        Ok(ended) => Ok(ended),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits for the end of one child. Only for children that end on their own at once.
+pub(crate) fn wait_for(child: Pid) -> io::Result<()> {
+    wait(child, 0)?;
+    Ok(())
+}
+
+/// fork(2) with every signal blocked and one thread. The child returns too: callers are [`spawn`]'s body and
+/// the double fork of `daemon`, which accounts for everything on its stack.
+pub(crate) fn fork_checked() -> io::Result<(ForkResult, AllBlocked)> {
+    demand_one_thread()?;
+    fork_blocked()
+}
+
+fn fork_into(work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    let (side, _blocked) = fork_blocked()?;
+    match side {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+                // A payload's destructor may panic again, outside of the net.
+                std::mem::forget(payload);
+                PANICKED
+            });
+            end(code)
+        }
+    }
+}
+
+fn fork_blocked() -> io::Result<(ForkResult, AllBlocked)> {
+    let blocked = AllBlocked::new()?;
+    // SAFETY: the process has one thread (checked, or vouched for by the caller of `spawn_fast`), so the child
+    // has everything its parent had, in a consistent state, and may run any code.
+    let side = unsafe { nix::unistd::fork() }?;
+    Ok((side, blocked))
+}
+
+/// Ends the process at once: no destructor, no exit handler, no buffer written.
+pub(crate) fn end(code: i32) -> ! {
+    // SAFETY: _exit(2) has no conditions and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+fn wait(child: Pid, flags: libc::c_int) -> Result<Option<(Pid, Exit)>, Errno> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is valid for the write and outlives the call. Not nix's waitpid, which loses a
+        // child that a real-time signal ended.
+        match unsafe { libc::waitpid(child.as_raw(), &raw mut status, flags) } {
+            0 => return Ok(None),
+            -1 if Errno::last() == Errno::EINTR => {}
+            -1 => return Err(Errno::last()),
+            pid if libc::WIFEXITED(status) => {
+                return Ok(Some((Pid::from_raw(pid), Exit::Code(libc::WEXITSTATUS(status)))));
+            }
+            pid if libc::WIFSIGNALED(status) => {
+                return Ok(Some((Pid::from_raw(pid), Exit::Signal(libc::WTERMSIG(status)))));
+            }
+            // Stopped or continued: not asked for (waitpid(2)), and not an end.
+            _ => {}
+        }
+    }
+}
+
+fn demand_one_thread() -> io::Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).map(str::trim);
+    match threads {
+        Some("1") => Ok(()),
+        Some(count) => Err(io::Error::other(format!("cannot fork: the process has {count} threads"))),
+        None => Err(io::Error::other("cannot fork: /proc/self/status does not tell the number of threads")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exits_read_as_a_person_says_them() {
+        assert_eq!(Exit::Code(1).to_string(), "exit code 1");
+        assert_eq!(Exit::Signal(9).to_string(), "killed by signal 9 (SIGKILL)");
+        assert_eq!(Exit::Signal(40).to_string(), "killed by signal 40");
+    }
+
+    #[test]
+    fn fork_is_refused_with_several_threads() {
+        std::thread::scope(|scope| {
+            // The second thread lives until `stop` is dropped.
+            let (stop, stopped) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || stopped.recv());
+            let error = spawn(|| 0).unwrap_err();
+            assert!(error.to_string().contains("threads"), "{error}");
+            drop(stop);
+        });
+    }
+}
