@@ -1,7 +1,111 @@
-//! (in work)
+//! The configuration: from what an administrator said to values that need no further check.
+//!
+//! Knows no packet and opens nothing but the configuration file. Used by the commands and by the supervisor; the
+//! rest of the program sees [`Config`] alone.
+//!
+//! | step | file |
+//! |---|---|
+//! | read and merge the file and `--set`, remember where each value came from | `sources`, `yaml`, `places`, `tree` |
+//! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `units` |
+//! | one file for the sections that belong together | `daemon`, `logging`, `echo`, `dhcp`, `common`, `subnet` |
+//! | refuse what is not built yet | `unavailable` |
+//! | check the sections against each other | `checks` |
+//! | show what is wrong | `report` |
+//! | tell what a reload cannot change | `restart` |
 
+mod checks;
+mod common;
+mod daemon;
+mod dhcp;
+mod echo;
+mod leaf;
+mod logging;
 pub mod model;
 pub mod network;
+mod places;
+mod report;
+mod restart;
+mod section;
+mod sources;
+mod subnet;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod unavailable;
+mod units;
+mod yaml;
 
 pub use model::Config;
 pub use network::{AddressRange, Network};
+pub use report::{Place, Problem, Report, Severity};
+pub use restart::changes_needing_restart;
+pub use sources::{DEFAULT_FILE, FILE_VARIABLE, Sources, find_file};
+
+use places::Places;
+use section::Reader;
+
+/// Loads the configuration from its sources, as often as asked.
+#[derive(Debug, Clone)]
+pub struct ConfigManager {
+    sources: Sources,
+}
+
+/// A configuration in which no error was found.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What an operator should look at.
+    pub warnings: Vec<Problem>,
+    places: Places,
+}
+
+impl ConfigManager {
+    /// A manager for these sources.
+    pub fn new(sources: Sources) -> Self {
+        Self { sources }
+    }
+
+    /// The sources it loads from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Reads all sources anew. Errors: everything that is wrong with them, at once.
+    pub fn load(&self) -> Result<Loaded, Report> {
+        let (tree, places) = sources::merge(&self.sources)?;
+        let base = self.sources.base();
+        let reader = Reader::new(&tree, &places, &base);
+        let config = read(&reader, &daemon::Paths::new(&self.sources));
+        checks::check(&config, &reader);
+        let problems = reader.into_problems();
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(Report::new(problems));
+        }
+        Ok(Loaded { config, warnings: Report::new(problems).problems, places })
+    }
+}
+
+/// Reads every section.
+fn read(reader: &Reader<'_>, paths: &daemon::Paths) -> Config {
+    let root = reader.root();
+    let daemon = daemon::read(root.child("daemon"), paths);
+    let config = Config {
+        logging: logging::read(root.child("logging"), paths),
+        tcp: echo::tcp(root.child("tcp")),
+        udp: echo::udp(root.child("udp")),
+        api: echo::api(root.child("api")),
+        dhcp: dhcp::read(root.child("dhcp"), &daemon.state_dir),
+        daemon,
+    };
+    root.finish();
+    config
+}
+
+impl Loaded {
+    /// An error at `key` (dotted, such as `dhcp.subnets.lan.options.routers`) that a higher layer found, with the
+    /// place where the value was said.
+    pub fn problem(&self, key: &str, reason: impl Into<String>, hint: Option<String>) -> Problem {
+        self.places.problem(key, Severity::Error, reason.into(), hint)
+    }
+}

@@ -1,0 +1,164 @@
+//! Checks between sections: what is right by itself and wrong together.
+//!
+//! Runs after every section was read, on the typed configuration; notes problems, changes nothing. A check is
+//! skipped where one of its keys is wrong already, since a default stands there then.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::model::{Config, Dhcp, Subnet};
+use super::section::Reader;
+
+/// Checks the whole configuration.
+pub(super) fn check(config: &Config, reader: &Reader<'_>) {
+    check_listeners(config, reader);
+    check_paths(config, reader);
+    check_interfaces(&config.dhcp, reader);
+    check_subnets(&config.dhcp.subnets, reader);
+    for subnet in &config.dhcp.subnets {
+        check_pools(subnet, reader);
+    }
+}
+
+/// One address that a service listens on.
+struct Listener {
+    key: &'static str,
+    protocol: &'static str,
+    address: IpAddr,
+    port: u16,
+}
+
+fn listeners(config: &Config) -> Vec<Listener> {
+    let mut all = Vec::new();
+    if config.tcp.enabled {
+        let one = |address: &IpAddr| Listener {
+            key: "tcp.port",
+            protocol: "TCP",
+            address: *address,
+            port: config.tcp.port,
+        };
+        all.extend(config.tcp.address.iter().map(one));
+    }
+    if config.udp.enabled {
+        let one = |address: &IpAddr| Listener {
+            key: "udp.udp_port",
+            protocol: "UDP",
+            address: *address,
+            port: config.udp.udp_port,
+        };
+        all.extend(config.udp.address.iter().map(one));
+    }
+    if let Some(listen) = config.api.listen {
+        all.push(Listener { key: "api.listen", protocol: "TCP", address: listen.ip(), port: listen.port() });
+    }
+    if config.dhcp.enabled {
+        // One socket for each interface, bound to no address: broadcasts must reach it.
+        let address = Ipv4Addr::UNSPECIFIED.into();
+        all.push(Listener { key: "dhcp.port", protocol: "UDP", address, port: config.dhcp.port });
+    }
+    all
+}
+
+fn check_listeners(config: &Config, reader: &Reader<'_>) {
+    for (section, enabled, addresses) in
+        [("tcp", config.tcp.enabled, &config.tcp.address), ("udp", config.udp.enabled, &config.udp.address)]
+    {
+        let key = format!("{section}.address");
+        if enabled && addresses.is_empty() && reader.is_sound(&key) {
+            let hint = format!("name an address such as 127.0.0.1, or set {section}.enabled to false");
+            reader.error(&key, "there is no address to listen on", Some(hint));
+        }
+    }
+    let all = listeners(config);
+    for (position, one) in all.iter().enumerate() {
+        for other in &all[..position] {
+            let clash = one.key != other.key
+                && one.protocol == other.protocol
+                && one.port == other.port
+                && one.port != 0
+                && meet(one.address, other.address);
+            if clash && reader.is_sound(one.key) && reader.is_sound(other.key) {
+                let reason = format!("{} port {} is taken by {} already", one.protocol, one.port, other.key);
+                reader.error(one.key, reason, Some("choose another port".to_owned()));
+            }
+        }
+    }
+}
+
+/// Whether sockets on the two addresses get in each other's way. IPv6 sockets serve IPv6 alone.
+fn meet(one: IpAddr, other: IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4() && (one == other || one.is_unspecified() || other.is_unspecified())
+}
+
+fn check_paths(config: &Config, reader: &Reader<'_>) {
+    let mut used: Vec<(&str, &PathBuf)> = vec![
+        ("daemon.pid_file", &config.daemon.pid_file),
+        ("daemon.control_socket", &config.daemon.control_socket),
+        ("daemon.state_dir", &config.daemon.state_dir),
+        ("logging.log_file", &config.logging.log_file),
+        ("dhcp.store.path", &config.dhcp.store.path),
+    ];
+    if config.logging.json.enabled {
+        used.push(("logging.json.file", &config.logging.json.file));
+    }
+    if let Some(token) = &config.api.token_file {
+        used.push(("api.token_file", token));
+    }
+    for (position, (key, path)) in used.iter().enumerate() {
+        if let Some((other, _)) = used[..position].iter().find(|(_, taken)| taken == path)
+            && reader.is_sound(key)
+            && reader.is_sound(other)
+        {
+            reader.error(key, format!("{} is used for {other} already", path.display()), None);
+        }
+    }
+}
+
+fn check_interfaces(dhcp: &Dhcp, reader: &Reader<'_>) {
+    const KEY: &str = "dhcp.interfaces";
+    if !reader.is_sound(KEY) {
+        return;
+    }
+    for (position, name) in dhcp.interfaces.iter().enumerate() {
+        if dhcp.interfaces[..position].contains(name) {
+            reader.error(&format!("{KEY}[{position}]"), format!("{name} is listed twice"), None);
+        }
+    }
+    if !dhcp.enabled {
+        return;
+    }
+    if dhcp.interfaces.is_empty() {
+        let hint = "name the interfaces to serve, such as [eth0], or set dhcp.enabled to false".to_owned();
+        reader.error(KEY, "there is no interface to serve", Some(hint));
+        return;
+    }
+    if dhcp.subnets.is_empty() && reader.is_sound("dhcp.subnets") {
+        let hint = "describe a subnet under dhcp.subnets, or set dhcp.enabled to false".to_owned();
+        reader.warning("dhcp.subnets", "there is no subnet, so no client gets an address", Some(hint));
+    }
+    for subnet in &dhcp.subnets {
+        if let Some(name) = subnet.interface.as_ref().filter(|name| !dhcp.interfaces.contains(name)) {
+            let key = format!("dhcp.subnets.{}.interface", subnet.name);
+            reader.error(&key, format!("{name} is not served"), Some(format!("add {name} to {KEY}")));
+        }
+    }
+}
+
+fn check_subnets(subnets: &[Subnet], reader: &Reader<'_>) {
+    for (position, one) in subnets.iter().enumerate() {
+        for other in subnets[..position].iter().filter(|other| other.network.overlaps(one.network)) {
+            let key = format!("dhcp.subnets.{}.network", one.name);
+            let reason = format!("{} overlaps subnet {} ({})", one.network, other.name, other.network);
+            reader.error(&key, reason, None);
+        }
+    }
+}
+
+fn check_pools(subnet: &Subnet, reader: &Reader<'_>) {
+    for (position, one) in subnet.pools.iter().enumerate() {
+        for other in subnet.pools[..position].iter().filter(|other| other.range.overlaps(one.range)) {
+            let key = format!("dhcp.subnets.{}.pools.{}.range", subnet.name, one.name);
+            reader.error(&key, format!("{} overlaps pool {} ({})", one.range, other.name, other.range), None);
+        }
+    }
+}

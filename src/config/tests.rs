@@ -1,0 +1,1 @@
+//! Tests of the whole loader on files as users write them.
