@@ -1,1 +1,89 @@
-//! (in work)
+//! The control API: HTTP/1.1 and JSON. One file per resource; the api worker lends the sockets and the runtime.
+//!
+//! | path | file |
+//! |---|---|
+//! | `GET /v1/status` | [`status`] |
+//! | `POST /v1/reload` | [`reload`] |
+//! | `GET /metrics` | [`metrics`] |
+//!
+//! Who may do what is decided once, in [`access`]. Errors are RFC 9457 problem documents ([`problem`]).
+
+pub mod access;
+pub mod metrics;
+pub mod problem;
+pub mod reload;
+pub mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::stats::{PoolSnapshot, Shared};
+
+pub use access::Door;
+
+/// What every request can see.
+#[derive(Debug)]
+pub struct State {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The shared memory.
+    pub shared: Shared,
+    /// What is served where.
+    pub endpoints: Vec<Endpoint>,
+    /// The bearer token that writing over TCP needs.
+    pub token: Option<String>,
+    /// The way to main.
+    pub reloads: reload::Reloads,
+}
+
+/// A service and where it is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// `tcp`, `udp`, `dhcp`, `api` or `control`.
+    pub service: String,
+    /// Address and port, interface and port, or path.
+    pub address: String,
+}
+
+/// All routes, as seen through one door.
+pub fn router(state: Arc<State>, door: Door) -> Router {
+    let check = {
+        let state = Arc::clone(&state);
+        middleware::from_fn(move |request, next| access::check(Arc::clone(&state), door, request, next))
+    };
+    Router::new()
+        .route("/v1/status", get(status::show))
+        .route("/v1/reload", post(reload::run))
+        .route("/metrics", get(metrics::show))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(check)
+        .with_state(state)
+}
+
+/// The figures of every pool by name; pools beyond those that the shared memory has room for are left out.
+pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
+    let names = config.dhcp.subnets.iter().flat_map(|subnet| subnet.pools.iter().map(move |pool| (subnet, pool)));
+    names
+        .enumerate()
+        .filter_map(|(index, (subnet, pool))| {
+            let figures = shared.pool(index)?;
+            Some(PoolSnapshot { subnet: subnet.name.clone(), pool: pool.name.clone(), figures })
+        })
+        .collect()
+}
+
+async fn not_found(uri: Uri) -> Response {
+    problem::response(404, "Not found", &format!("there is nothing at {}", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    problem::response(405, "Method not allowed", &format!("{} does not take {method}", uri.path()))
+}

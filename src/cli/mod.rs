@@ -1,1 +1,181 @@
-//! (in work)
+//! The commands: argv in, exit code out. One file per command; the flags of all of them stand here, once.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage (clap's own), 3 not running (`status`, as in LSB).
+
+mod check;
+mod client;
+mod leases;
+mod probe;
+mod reload;
+mod restart;
+mod start;
+mod status;
+mod stop;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigManager, Sources, find_file};
+
+/// The exit code of `status` where no daemon runs (LSB).
+const NOT_RUNNING: u8 = 3;
+
+/// TCP echo, UDP echo and DHCPv4 with leases in SQLite, one process for each task.
+#[derive(Debug, Parser)]
+#[command(name = "echo-daemon", version, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  echo-daemon start                         start with the configuration file
+  echo-daemon start --set tcp.port=9000     the same, with one value changed
+  echo-daemon probe                         act as a client of every service
+  echo-daemon status                        what runs, and what it serves
+  echo-daemon check -c new.yaml             look for mistakes before a reload
+  echo-daemon reload                        take the edited file into force
+  echo-daemon leases list                   who has which address
+  echo-daemon stop                          stop, waiting for the last process
+
+The configuration file is the one of -c, else $ECHO_DAEMON_CONFIG, else /etc/echo-daemon/config.yaml.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running (status).")]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    command: Command,
+    /// Configuration file
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set a configuration value over the file's: tcp.port=9000 (may be repeated)
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the daemon; returns when every worker serves
+    #[command(after_help = "Whatever keeps it from starting is printed here, the exit code is 1, and nothing is left behind.")]
+    Start(StartArgs),
+    /// Stop the daemon; returns when its last process is gone
+    #[command(after_help = "Stopping a daemon that does not run is no error.")]
+    Stop(StopArgs),
+    /// Stop, then start
+    Restart(RestartArgs),
+    /// Take the edited configuration into force without losing a packet; prints the verdict
+    #[command(after_help = "A configuration with a mistake changes nothing: the exit code is 1 and the reason is printed.")]
+    Reload,
+    /// Show processes, services, pools and recent errors (exit code 3: not running)
+    Status(OutputArgs),
+    /// Check the configuration and print every mistake at once, with file, line, key, reason and hint
+    Check(OutputArgs),
+    /// Act as a client: TCP echo, UDP echo, DHCP discover to release, with timings
+    Probe(ProbeArgs),
+    /// Look at the leases
+    #[command(subcommand)]
+    Leases(LeasesCommand),
+}
+
+#[derive(Debug, Args)]
+struct StartArgs {
+    /// Stay attached: log to the terminal too, end on Ctrl-C, tell systemd (Type=notify)
+    #[arg(long)]
+    foreground: bool,
+}
+
+#[derive(Debug, Args)]
+struct StopArgs {
+    /// How long to wait for the daemon to end
+    #[arg(long, default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    timeout: Duration,
+    /// Kill whatever is left when that time is over
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct RestartArgs {
+    #[command(flatten)]
+    stop: StopArgs,
+    #[command(flatten)]
+    start: StartArgs,
+}
+
+#[derive(Debug, Args)]
+struct OutputArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ProbeArgs {
+    /// Probe DHCP only, by broadcast on this interface (needs root)
+    #[arg(long, value_name = "IF", conflicts_with = "server")]
+    interface: Option<String>,
+    /// Probe DHCP only, at this address
+    #[arg(long, value_name = "IP:PORT")]
+    server: Option<std::net::SocketAddrV4>,
+    /// How long to wait for each answer
+    #[arg(long, default_value = "3s", value_parser = duration, value_name = "DURATION")]
+    timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum LeasesCommand {
+    /// List the leases: a table on a terminal, CSV elsewhere
+    List(leases::ListArgs),
+}
+
+/// Runs one command.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Invocation { file: cli.config, set: cli.set };
+    let outcome = match cli.command {
+        Command::Start(args) => start::run(&context, &args),
+        Command::Stop(args) => stop::run(&context, &args),
+        Command::Restart(args) => restart::run(&context, &args),
+        Command::Reload => reload::run(&context),
+        Command::Status(args) => status::run(&context, &args),
+        Command::Check(args) => check::run(&context, &args),
+        Command::Probe(args) => probe::run(&context, &args),
+        Command::Leases(LeasesCommand::List(args)) => leases::list(&context, &args),
+    };
+    outcome.unwrap_or_else(|reason| {
+        eprintln!("echo-daemon: {reason}");
+        ExitCode::FAILURE
+    })
+}
+
+/// What a command comes back with: its exit code, or the reason of its failure.
+type Outcome = Result<ExitCode, String>;
+
+/// What the flags that every command takes say.
+#[derive(Debug)]
+struct Invocation {
+    file: Option<PathBuf>,
+    set: Vec<String>,
+}
+
+impl Invocation {
+    fn manager(&self) -> Result<ConfigManager, String> {
+        let file = find_file(self.file.clone());
+        Sources::of_process(Some(file), self.set.clone())
+            .map(ConfigManager::new)
+            .map_err(|error| format!("could not tell the current folder: {error}"))
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::parse_duration(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

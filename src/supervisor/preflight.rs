@@ -33,10 +33,6 @@ pub(super) enum PreflightError {
     Fork(io::Error),
     #[error("{0}")]
     Leases(String),
-    #[error("could not read token file {path:?}: {source}")]
-    Token { path: PathBuf, source: io::Error },
-    #[error("token file {0:?} is empty\nhint: write a long random word into it: openssl rand -hex 32")]
-    EmptyToken(PathBuf),
 }
 
 /// As whom the processes run.
@@ -142,16 +138,5 @@ pub(super) fn lease_file(config: &Config, privilege: &Privilege) -> Result<(), P
             Err(PreflightError::Leases(String::from_utf8_lossy(&buffer[..length.min(4096)]).into_owned()))
         }
         (exit, _) => Err(PreflightError::Leases(format!("the check of the lease file ended with {exit}"))),
-    }
-}
-
-/// Reads the bearer token of the API while main still may; its first line, without white space around it.
-pub(super) fn token(config: &Config) -> Result<Option<String>, PreflightError> {
-    let Some(path) = &config.api.token_file else { return Ok(None) };
-    let text = fs::read_to_string(path)
-        .map_err(|source| PreflightError::Token { path: path.clone(), source })?;
-    match text.lines().next().map(str::trim) {
-        Some(token) if !token.is_empty() => Ok(Some(token.to_owned())),
-        _ => Err(PreflightError::EmptyToken(path.clone())),
     }
 }

@@ -37,6 +37,8 @@ impl Supervisor {
     pub(super) fn stop_with(&mut self, exit_code: i32) {
         self.notify_stopping();
         self.fail_transition("the daemon is stopping");
+        // Where that was the start, it has failed.
+        let exit_code = if self.start_failure.is_some() { 1 } else { exit_code };
         self.restarts.clear();
         let deadline = Instant::now() + self.config.daemon.shutdown_timeout;
         self.phase = Phase::StoppingWorkers { deadline, exit_code };

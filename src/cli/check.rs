@@ -1,0 +1,28 @@
+//! `check`: the configuration with every check of every layer; all mistakes at once.
+
+use std::process::ExitCode;
+
+use super::{Invocation, OutputArgs, Outcome};
+use crate::config::Report;
+use crate::supervisor::settings;
+
+pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
+    let manager = invocation.manager()?;
+    let (report, good) = match settings::load(&manager) {
+        Ok(settings) => (Report::new(settings.warnings), true),
+        Err(report) => (report, false),
+    };
+    if args.json {
+        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
+        println!("{text}");
+    } else if good {
+        for warning in &report.problems {
+            eprintln!("{warning}");
+        }
+        let file = manager.sources().absolute_file();
+        println!("{}: no mistakes found", file.unwrap_or_default().display());
+    } else {
+        eprintln!("{report}");
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,13 @@
+//! `restart`: stop, then start. The new configuration is checked first: a mistake in it must not end a daemon
+//! that serves.
+
+use super::{Invocation, Outcome, RestartArgs, start, stop};
+use crate::supervisor::settings;
+
+pub(super) fn run(invocation: &Invocation, args: &RestartArgs) -> Outcome {
+    let manager = invocation.manager()?;
+    let loaded = settings::load(&manager)
+        .map_err(|report| format!("{report}\nnothing has changed: a daemon that runs goes on"))?;
+    stop::stop(&loaded.config, &args.stop)?;
+    start::run(invocation, &args.start)
+}

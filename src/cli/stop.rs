@@ -1,0 +1,71 @@
+//! `stop`: finds the daemon by its PID file, tells it to end, and waits for its last process.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use daemon_utils::pidfile::{self, Holder};
+use daemon_utils::process::{self, Process};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::{Invocation, Outcome, StopArgs};
+use crate::config::Config;
+
+/// How long killed processes may take to vanish.
+const AFTER_KILL: Duration = Duration::from_secs(5);
+
+pub(super) fn run(invocation: &Invocation, args: &StopArgs) -> Outcome {
+    let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
+    if stop(&config, args)? {
+        println!("stopped");
+    } else {
+        println!("not running");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Stops the daemon of this configuration; whether there was one.
+pub(super) fn stop(config: &Config, args: &StopArgs) -> Result<bool, String> {
+    let path = &config.daemon.pid_file;
+    let pid = match pidfile::holder(path).map_err(|error| error.to_string())? {
+        Holder::Nobody | Holder::Stale => return Ok(false),
+        Holder::Running(Some(pid)) => pid,
+        Holder::Running(None) => {
+            return Err(format!(
+                "a daemon holds {path:?}, but the file does not say its PID\nhint: `fuser {}` names it",
+                path.display()
+            ));
+        }
+    };
+    let gone = |error| format!("could not watch process {pid}: {error}");
+    let main = match Process::open(pid) {
+        Ok(main) => main,
+        // It ended between the two looks.
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32) => return Ok(true),
+        Err(error) => return Err(gone(error)),
+    };
+    main.signal(Signal::SIGTERM).map_err(|error| format!("could not stop process {pid}: {error}"))?;
+    if main.wait_gone(args.timeout).map_err(gone)? {
+        return Ok(true);
+    }
+    if !args.force {
+        return Err(format!("process {pid} is still there after {:?}\nhint: stop --force kills it", args.timeout));
+    }
+    kill_tree(pid, &main).map_err(|error| format!("could not kill process {pid}: {error}"))?;
+    Ok(true)
+}
+
+/// Kills main and waits until everything below it is gone, too: each process is watched before main dies, so
+/// none is missed or mistaken.
+fn kill_tree(pid: Pid, main: &Process) -> std::io::Result<()> {
+    let tree: Vec<Process> =
+        process::descendants(pid).into_iter().filter_map(|below| Process::open(below).ok()).collect();
+    main.signal(Signal::SIGKILL)?;
+    for process in tree.iter().chain([main]) {
+        let _ = process.signal(Signal::SIGKILL);
+        if !process.wait_gone(AFTER_KILL)? {
+            return Err(std::io::Error::other("a process does not end, not even by SIGKILL"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The configuration with the checks of every layer, and what main derives from it. Used at the start, at each
+//! reload, and by the commands.
+
+use std::fs;
+
+use daemon_utils::log::{FileOutput, Levels, OutputsConfig, SyslogOutput};
+
+use crate::config::{Config, ConfigManager, Problem, Report, changes_needing_restart};
+use crate::protocol::options;
+
+/// A configuration in which no layer found an error.
+#[derive(Debug)]
+pub struct Settings {
+    /// The configuration.
+    pub config: Config,
+    /// What an operator should look at.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads all sources and lets every layer check them. Errors: all of them, each with its place.
+pub fn load(manager: &ConfigManager) -> Result<Settings, Report> {
+    let loaded = manager.load()?;
+    let found = options::check(&loaded.config);
+    if found.is_empty() {
+        return Ok(Settings { config: loaded.config, warnings: loaded.warnings });
+    }
+    let problems = found.into_iter().map(|(key, reason, hint)| loaded.problem(&key, reason, hint));
+    Err(Report::new(problems.chain(loaded.warnings.iter().cloned()).collect()))
+}
+
+/// Refuses a reload that changes what only a restart can change.
+pub(super) fn refuse_what_needs_restart(old: &Config, new: &Config) -> Result<(), String> {
+    let keys = changes_needing_restart(old, new);
+    if keys.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{} cannot change while the daemon runs\nhint: echo-daemon restart", keys.join(", ")))
+}
+
+/// Reads the bearer token of the API while main still may: the first line of its file.
+pub(super) fn token(config: &Config) -> Result<Option<String>, String> {
+    let Some(path) = &config.api.token_file else { return Ok(None) };
+    let text = fs::read_to_string(path).map_err(|e| format!("could not read token file {path:?}: {e}"))?;
+    match text.lines().next().map(str::trim) {
+        Some(token) if !token.is_empty() => Ok(Some(token.to_owned())),
+        _ => Err(format!(
+            "token file {path:?} is empty\nhint: write a long random word into it: openssl rand -hex 32"
+        )),
+    }
+}
+
+/// The levels at which processes speak: the most talkative output decides.
+pub(super) fn levels(config: &Config) -> Levels {
+    let logging = &config.logging;
+    let mut most = logging.log_level;
+    if logging.json.enabled {
+        most = most.max(logging.json.level);
+    }
+    if logging.syslog.enabled {
+        most = most.max(logging.syslog.level);
+    }
+    Levels::new(most, logging.modules.clone())
+}

@@ -1,0 +1,160 @@
+//! The api process: lends the routes of [`crate::api`] its sockets and an async runtime of one thread. It never
+//! forks, and main believes nothing it says but "please reload".
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon_utils::channel::Channel;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use super::{Context, Heard, Order, Word, hear};
+use crate::api::reload::Reloads;
+use crate::api::{Door, Endpoint, State, router};
+use crate::event;
+use crate::stats::Counter;
+
+/// What the api process inherits besides its context.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Listening Unix socket.
+    pub control: OwnedFd,
+    /// Listening TCP socket.
+    pub listen: Option<OwnedFd>,
+    /// The bearer token that writing over TCP needs.
+    pub token: Option<String>,
+    /// What the daemon serves where.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// How long open requests may take once the process has been told to leave.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// A reload that was asked for through this process is waited for even when a newer generation took over.
+const LAST_VERDICT: Duration = Duration::from_secs(90);
+
+/// Serves until main says otherwise. Errors: what keeps it from serving at all.
+pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("could not start the async runtime: {error}"))?;
+    runtime.block_on(serve(context, inputs)).map_err(|error| format!("could not serve the control API: {error}"))
+}
+
+async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
+    let channel = AsyncFd::with_interest(Fd(context.channel.as_fd()), Interest::READABLE)?;
+    // The handlers outlive no borrow: they get a copy of the channel to ask main through.
+    let to_main = context.channel.as_fd().try_clone_to_owned()?;
+    let to_main = Channel::from(to_main);
+    let state = Arc::new(State {
+        config: Arc::clone(&context.config),
+        shared: context.shared,
+        endpoints: inputs.endpoints,
+        token: inputs.token,
+        reloads: Reloads::new(move || {
+            if let Err(error) = to_main.send(&Word::Reload.encode()) {
+                log::warn!("could not ask main for a reload: {error}");
+            }
+        }),
+    });
+    context.say(&Word::Ready);
+    let (leave, leaving) = watch::channel(false);
+    let mut servers = Some((inputs.control, inputs.listen));
+    let mut running = tokio::task::JoinSet::new();
+    loop {
+        match hear(&context.channel)? {
+            Heard::Order(Order::Begin) => {
+                if let Some((control, listen)) = servers.take() {
+                    start(&mut running, &state, &leaving, control, listen)?;
+                }
+            }
+            Heard::Order(Order::Verdict(true, words)) => state.reloads.answer(Ok(words)),
+            Heard::Order(Order::Verdict(false, reason)) => state.reloads.answer(Err(reason)),
+            Heard::Order(Order::Quiesce) => {
+                let _ = leave.send(true);
+                context.say(&Word::Quiet);
+                return farewell(context, &channel, &state, running, LAST_VERDICT).await;
+            }
+            Heard::Order(Order::Stop) => {
+                let _ = leave.send(true);
+                return farewell(context, &channel, &state, running, FAREWELL).await;
+            }
+            Heard::Order(Order::Reopen) => (),
+            Heard::MainGone => return Ok(()),
+            Heard::Nothing => tokio::select! {
+                readable = channel.readable() => readable?.clear_ready(),
+                Some(ended) = running.join_next() => {
+                    context.slot.count(Counter::ErrorApi);
+                    return Err(io::Error::other(format!("a listener has ended: {ended:?}")));
+                }
+            },
+        }
+    }
+}
+
+type Running = tokio::task::JoinSet<io::Result<()>>;
+
+fn start(
+    running: &mut Running,
+    state: &Arc<State>,
+    leaving: &watch::Receiver<bool>,
+    control: OwnedFd,
+    listen: Option<OwnedFd>,
+) -> io::Result<()> {
+    let until = |mut leaving: watch::Receiver<bool>| async move {
+        // An error means that the sender is gone, which is a reason to leave, too.
+        let _ = leaving.wait_for(|leave| *leave).await;
+    };
+    let control = tokio::net::UnixListener::from_std(control.into())?;
+    let routes = router(Arc::clone(state), Door::Control);
+    let done = until(leaving.clone());
+    running.spawn(async move { axum::serve(control, routes).with_graceful_shutdown(done).await });
+    if let Some(listen) = listen {
+        let listen = tokio::net::TcpListener::from_std(listen.into())?;
+        let routes = router(Arc::clone(state), Door::Tcp).into_make_service_with_connect_info::<SocketAddr>();
+        let done = until(leaving.clone());
+        running.spawn(async move { axum::serve(listen, routes).with_graceful_shutdown(done).await });
+    }
+    Ok(())
+}
+
+/// Lets open requests finish; a verdict that one of them waits for still comes in.
+async fn farewell(
+    context: &Context,
+    channel: &AsyncFd<Fd<'_>>,
+    state: &State,
+    mut running: Running,
+    within: Duration,
+) -> io::Result<()> {
+    let verdicts = async {
+        loop {
+            match hear(&context.channel)? {
+                Heard::Order(Order::Verdict(true, words)) => state.reloads.answer(Ok(words)),
+                Heard::Order(Order::Verdict(false, reason)) => state.reloads.answer(Err(reason)),
+                Heard::Order(Order::Stop) | Heard::MainGone => return Ok(()),
+                Heard::Order(Order::Begin | Order::Quiesce | Order::Reopen) => (),
+                Heard::Nothing => channel.readable().await?.clear_ready(),
+            }
+        }
+    };
+    let finished = async { while running.join_next().await.is_some() {} };
+    tokio::select! {
+        () = finished => Ok(()),
+        heard = verdicts => heard,
+        () = tokio::time::sleep(within) => {
+            event!(ApiFailed; "open requests were given up");
+            Ok(())
+        }
+    }
+}
+
+/// A borrowed descriptor in the shape that the runtime wants.
+struct Fd<'a>(BorrowedFd<'a>);
+
+impl AsRawFd for Fd<'_> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
