@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use common::{DEADLINE, Done, end_of, hear};
 use daemon_utils::channel::Channel;
 use daemon_utils::pidfile::{Holder, PidFile, PidFileError, holder};
-use daemon_utils::process::{Exit, Pid, Process, keep_only, reap, spawn};
+use daemon_utils::process::{Exit, Pid, Process, die_with_parent, keep_only, reap, spawn};
 use daemon_utils::shm;
 use nix::unistd::{Uid, User, chown, getpid};
 
@@ -118,10 +118,12 @@ fn starts_and_stops_in_turn_never_overlap() -> Done {
     Done::Passed
 }
 
-/// A child that holds the file and, if `worker` says so, has forked; it waits to be killed.
+/// A child that holds the file and waits to be killed.
 fn holding(path: &std::path::Path) -> Pid {
     let (ours, theirs) = Channel::pair().unwrap();
+    let main = getpid();
     let child = spawn(|| {
+        die_with_parent(main).unwrap();
         let held = PidFile::acquire(path).unwrap();
         held.write(getpid()).unwrap();
         theirs.send(b"held").unwrap();

@@ -145,9 +145,12 @@ fn exec_gives_nothing_back() -> Done {
 
 fn ordinary_user_gains_nothing_by_exec() -> Done {
     in_child(|| {
-        let before = (status("Uid"), status("CapEff"));
+        let before = (status("Uid"), status("Groups"));
         assert_eq!(apply(&Privileges::Unchanged).unwrap(), Vec::<String>::new());
-        assert_eq!((status("Uid"), status("CapEff")), before);
+        assert_eq!((status("Uid"), status("Groups")), before);
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(status(set), NOTHING, "{set}");
+        }
         assert_closed();
     });
     Done::Passed

@@ -62,8 +62,10 @@ fn child_that_panics_yields_101() -> Done {
 fn killed_child_is_told_by_its_signal() -> Done {
     // A real-time signal too, which has no name.
     for number in [libc::SIGKILL, libc::SIGRTMIN() + 5] {
+        let main = getpid();
         let child = spawn(|| {
             reset_inherited();
+            die_with_parent(main).unwrap();
             loop {
                 pause();
             }
@@ -222,33 +224,37 @@ fn lifeline_tells_children_that_main_is_gone() -> Done {
     Done::Passed
 }
 
-/// A child of ours and a child of that one, which runs `grandchild`; both as held processes.
-fn family(grandchild: impl FnOnce(Pid)) -> (Pid, Pid, Process) {
+/// A child of ours, and a child of that one, which runs `grandchild`.
+struct Family {
+    child: Pid,
+    grandchild: Pid,
+    /// The grandchild, held.
+    held: Process,
+    /// Both end when this does, so a failed test leaves nobody behind.
+    _channel: Channel,
+}
+
+fn family(grandchild: impl FnOnce(Pid)) -> Family {
     become_subreaper().unwrap();
     let (ours, theirs) = Channel::pair().unwrap();
     let child = spawn(|| {
-        let parent = getpid();
-        let speaker = &theirs;
+        keep_only(&[theirs.as_fd()]).unwrap();
+        let (parent, channel) = (getpid(), &theirs);
         spawn(move || {
             grandchild(parent);
-            speaker.send(getpid().to_string().as_bytes()).unwrap();
-            loop {
-                pause();
-            }
+            channel.send(getpid().to_string().as_bytes()).unwrap();
+            i32::from(hear(channel).is_some())
         })
         .unwrap();
-        loop {
-            pause();
-        }
+        i32::from(hear(channel).is_some())
     })
     .unwrap();
     let grandchild = Pid::from_raw(hear(&ours).unwrap().parse().unwrap());
-    let held = Process::open(grandchild).unwrap();
-    (child, grandchild, held)
+    Family { child, grandchild, held: Process::open(grandchild).unwrap(), _channel: ours }
 }
 
 fn child_dies_with_its_parent() -> Done {
-    let (child, grandchild, held) = family(|parent| die_with_parent(parent).unwrap());
+    let Family { child, grandchild, held, _channel } = family(|parent| die_with_parent(parent).unwrap());
     assert_eq!(descendants(getpid()), [child, grandchild]);
     kill(child, Signal::SIGKILL).unwrap();
     assert!(held.wait_gone(DEADLINE).unwrap());
@@ -269,7 +275,7 @@ fn child_whose_parent_is_gone_already_ends() -> Done {
 }
 
 fn orphans_come_to_the_subreaper() -> Done {
-    let (child, grandchild, held) = family(|_| {});
+    let Family { child, grandchild, held, _channel } = family(|_| {});
     assert_eq!(children(), [child]);
     kill(child, Signal::SIGKILL).unwrap();
     assert_eq!(end_of(child), Exit::Signal(9));

@@ -76,7 +76,13 @@ impl PidFile {
                     continue;
                 }
                 Lock::Looked | Lock::Held => {
-                    return Err(PidFileError::Running { path: path.to_owned(), pid: read_soon(&file) });
+                    let pid = read_soon(&file);
+                    if pid.is_none() && !names(path, &file) {
+                        // Its holder was on the way out.
+                        replaced += 1;
+                        continue;
+                    }
+                    return Err(PidFileError::Running { path: path.to_owned(), pid });
                 }
             }
             if !names(path, &file) {
