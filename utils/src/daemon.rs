@@ -8,8 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
@@ -17,6 +16,7 @@ use crate::channel::{Channel, MAX_MESSAGE, Received};
 use crate::process::{end, fork_checked, keep_only, wait_for};
 use crate::signal::reset_inherited;
 use crate::title::cut;
+use crate::wait;
 
 /// Files of the daemon: all for the owner, reading for the group, nothing for others.
 const UMASK: Mode = Mode::from_bits_truncate(0o027);
@@ -121,7 +121,7 @@ impl Verdict {
     }
 
     fn wait_readable(&self, deadline: Option<Instant>) -> Result<(), String> {
-        match wait_for_events(self.channel.as_fd(), PollFlags::POLLIN, deadline) {
+        match wait::for_events(self.channel.as_fd(), PollFlags::POLLIN, deadline) {
             Ok(true) => Ok(()),
             Ok(false) => Err("the daemon did not become ready in time".to_owned()),
             Err(error) => Err(format!("could not wait for the daemon: {error}")),
@@ -166,7 +166,7 @@ impl Report {
         while let Err(error) = channel.send(&message) {
             let full = error.kind() == io::ErrorKind::WouldBlock;
             if !full
-                || !matches!(wait_for_events(channel.as_fd(), PollFlags::POLLOUT, Some(deadline)), Ok(true))
+                || !matches!(wait::for_events(channel.as_fd(), PollFlags::POLLOUT, Some(deadline)), Ok(true))
             {
                 return;
             }
@@ -233,23 +233,6 @@ fn frame(kind: u8, text: &str) -> Vec<u8> {
     message.push(kind);
     message.extend_from_slice(text.as_bytes());
     message
-}
-
-/// True once one of the events (or an error, or the end) is there, false when the deadline passes.
-fn wait_for_events(fd: BorrowedFd<'_>, events: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
-    loop {
-        let left = deadline.map_or(PollTimeout::NONE, |deadline| {
-            // Rounded up, so that the last round does not spin.
-            let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        });
-        match poll(&mut [PollFd::new(fd, events)], left) {
-            Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(false),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 #[cfg(test)]

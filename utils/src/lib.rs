@@ -28,3 +28,4 @@ pub mod shm;
 pub mod signal;
 pub mod socket;
 pub mod title;
+mod wait;

@@ -33,7 +33,8 @@ pub enum Privileges {
     Worker(Identity),
     /// Every capability, but it stays uid 0, for what belongs to root as a plain owner: the log folder.
     LoggerOfRoot,
-    /// Nothing to drop: main is not root. What it could gain by executing something is closed all the same.
+    /// Main is not root: user and groups stay. Capabilities that a file or a service manager gave it go, and what
+    /// could be gained by executing something is closed all the same.
     Unchanged,
 }
 
@@ -91,7 +92,11 @@ pub fn apply(privileges: &Privileges) -> Result<Vec<String>, SandboxError> {
             setresuid(root, root, root).map_err(step("change the user"))?;
             clear_capabilities()?;
         }
-        Privileges::Unchanged => {}
+        Privileges::Unchanged => {
+            // Hardly ever allowed here, and `no_new_privs` does the same: no warning.
+            drop_bounding_set(&mut Vec::new());
+            clear_capabilities()?;
+        }
     }
     // Without it, uid 0 or a set-uid program would get capabilities back by execve(2) (capabilities(7)).
     prctl::set_no_new_privs().map_err(step("set no_new_privs"))?;

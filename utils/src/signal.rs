@@ -78,7 +78,8 @@ impl AsFd for Signals {
 /// Undoes what a caller blocked or ignored: ignored signals back to default, SIGPIPE ignored, mask emptied.
 ///
 /// Over exec(2) a caller can hand on "ignored" and "blocked" only; handlers of this program (the standard
-/// library has one that reports a stack overflow) are left alone.
+/// library has one that reports a stack overflow) are left alone. So are the numbers below `SIGRTMIN` that the C
+/// library keeps for its threads and sets up itself.
 pub fn reset_inherited() {
     for signal in Signal::iterator() {
         if signal == Signal::SIGPIPE {

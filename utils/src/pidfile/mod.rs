@@ -3,8 +3,12 @@
 //! The lock says whether a daemon runs, never the number in the file: a number may be stale, garbage or a
 //! stranger's. Owns that one file; signals nobody. Main acquires it, the command line asks for its [`holder`].
 //!
-//! The lock (flock(2)) belongs to the open file description: as long as one process has a copy of the
-//! descriptor, it holds. Workers must close theirs (`process::keep_only`).
+//! Two locks, both of the open file description. flock(2) on the file is *the* lock. An open-file-description lock
+//! (fcntl(2)) on its first byte says "the number in here is mine", and is taken after the number is written: between
+//! the lock and the number, a file still holds what somebody else left in it.
+//!
+//! As long as one process has a copy of the descriptor, they hold. Workers must close theirs
+//! (`process::keep_only`).
 
 mod error;
 
@@ -16,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::{Pid, geteuid};
 
 pub use error::PidFileError;
@@ -71,7 +76,13 @@ impl PidFile {
                     continue;
                 }
                 Lock::Looked | Lock::Held => {
-                    return Err(PidFileError::Running { path: path.to_owned(), pid: read_soon(&file) });
+                    let pid = read_soon(&file);
+                    if pid.is_none() && !names(path, &file) {
+                        // Its holder was on the way out.
+                        replaced += 1;
+                        continue;
+                    }
+                    return Err(PidFileError::Running { path: path.to_owned(), pid });
                 }
             }
             if !names(path, &file) {
@@ -101,12 +112,13 @@ impl PidFile {
         Err(failed(io::Error::other("the file is replaced again and again")))
     }
 
-    /// Writes the number, in place of an earlier one.
+    /// Writes the number, in place of an earlier one; from now on others believe it.
     pub fn write(&self, pid: Pid) -> Result<(), PidFileError> {
         let text = format!("{pid}\n");
         self.file
             .write_all_at(text.as_bytes(), 0)
             .and_then(|()| self.file.set_len(text.len() as u64))
+            .and_then(|()| vouch(&self.file))
             .map_err(|source| PidFileError::Io { path: self.path.clone(), source })
     }
 
@@ -222,13 +234,41 @@ fn names(path: &Path, file: &File) -> bool {
     }
 }
 
+/// A write lock on the first byte, which only who may write the file can take.
+fn first_byte() -> libc::flock {
+    // SAFETY: an all-zero flock is a valid value of that C struct.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    // The constants are small and positive; the fields are 16 bits wide (fcntl(2)).
+    #[allow(clippy::cast_possible_truncation, reason = "F_WRLCK is 1 and SEEK_SET is 0")]
+    {
+        lock.l_type = libc::F_WRLCK as libc::c_short;
+        lock.l_whence = libc::SEEK_SET as libc::c_short;
+    }
+    lock.l_len = 1;
+    lock
+}
+
+/// Tells that the number is the lock holder's.
+fn vouch(file: &File) -> io::Result<()> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&first_byte()))?;
+    Ok(())
+}
+
+fn is_vouched_for(file: &File) -> bool {
+    let mut lock = first_byte();
+    // What comes back is the lock in the way. A stranger who may only read the file could have put a read lock there.
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) == libc::F_WRLCK
+}
+
 /// The number in a file whose lock is held, waiting a little for one that is still to be written.
 fn read_soon(file: &File) -> Option<Pid> {
     let deadline = Instant::now() + PATIENCE;
     loop {
+        // Asked before the number is read: what stood there before the holder came is not believed.
+        let vouched = is_vouched_for(file);
         let mut text = [0; LONGEST];
         let length = file.read_at(&mut text, 0).unwrap_or(0);
-        if let Some(pid) = parse(&text[..length]) {
+        if let (true, Some(pid)) = (vouched, parse(&text[..length])) {
             return Some(pid);
         }
         if Instant::now() >= deadline {

@@ -58,6 +58,20 @@ fn running_without_a_number_is_still_running() {
 }
 
 #[test]
+fn number_from_before_the_lock_is_not_believed() {
+    let (_folder, path) = folder();
+    fs::write(&path, "1\n").unwrap();
+    // Between lock and number; and any user may lock a file that it may read.
+    let file = File::open(&path).unwrap();
+    assert!(flock(&file, libc::LOCK_EX).unwrap());
+    assert_eq!(holder(&path).unwrap(), Holder::Running(None));
+    match PidFile::acquire(&path).unwrap_err() {
+        PidFileError::Running { pid, .. } => assert_eq!(pid, None),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
 fn number_that_comes_late_is_waited_for() {
     let (_folder, path) = folder();
     let ours = PidFile::acquire(&path).unwrap();

@@ -29,6 +29,7 @@ pub fn become_subreaper() -> io::Result<()> {
 }
 
 /// The children of this process, which must have one thread; those that ended and were not reaped included.
+/// Empty where a sandbox hides /proc.
 pub fn children() -> Vec<Pid> {
     // Absent where the kernel was built without CONFIG_PROC_CHILDREN.
     match std::fs::read_to_string("/proc/thread-self/children") {

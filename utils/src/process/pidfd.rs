@@ -5,9 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+
+use crate::wait;
 
 /// A process that is signalled and waited for by descriptor. Needs Linux 5.3.
 #[derive(Debug)]
@@ -42,20 +44,7 @@ impl Process {
     pub fn wait_gone(&self, timeout: Duration) -> io::Result<bool> {
         // A timeout beyond what the clock can tell means for ever.
         let deadline = Instant::now().checked_add(timeout);
-        loop {
-            // Rounded up, so that the last round does not spin.
-            let left =
-                deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_micros());
-            let left = left.map_or(PollTimeout::NONE, |micros| {
-                PollTimeout::try_from(micros.div_ceil(1000)).unwrap_or(PollTimeout::MAX)
-            });
-            match poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], left) {
-                Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(false),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        wait::for_events(self.fd.as_fd(), PollFlags::POLLIN, deadline)
     }
 }
 
