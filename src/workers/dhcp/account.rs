@@ -1,0 +1,221 @@
+//! What is counted and logged of each packet: once, where its outcome is known, after the commit.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::dhcp::security::Refusal;
+use crate::dhcp::{Event, Outcome, Reply, ReplyKind, Request, Silence, What};
+use crate::event;
+use crate::lease::{SilenceReason, StoreError, SubnetId};
+use crate::protocol::{Malformed, MessageType};
+use crate::stats::{Counter, Histogram, Slot};
+
+/// The same complaint is logged once in this time; the counters count each.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// What is counted and logged.
+pub(super) struct Account {
+    slot: Slot,
+    config: Arc<Config>,
+    /// When each complaint was last logged.
+    complained: HashMap<Complaint, Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Complaint {
+    Exhausted(SubnetId),
+    Store,
+    Receive,
+    Send,
+}
+
+impl Account {
+    pub(super) fn new(slot: Slot, config: Arc<Config>) -> Self {
+        Self { slot, config, complained: HashMap::new() }
+    }
+
+    pub(super) fn batch(&self, packets: usize) {
+        self.slot.observe(Histogram::DhcpBatch, packets as u64);
+    }
+
+    pub(super) fn received(&self, request: &Request<'_>) {
+        self.slot.count(match request.message().kind() {
+            MessageType::Discover => Counter::DiscoverIn,
+            MessageType::Request => Counter::RequestIn,
+            MessageType::Decline => Counter::DeclineIn,
+            MessageType::Release => Counter::ReleaseIn,
+            MessageType::Inform => Counter::InformIn,
+            MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => Counter::OtherIn,
+        });
+    }
+
+    pub(super) fn truncated(&self) {
+        self.slot.count(Counter::DropTruncated);
+    }
+
+    pub(super) fn silence(&mut self, silence: Silence, event: Option<Event>) {
+        self.slot.count(counter_of(silence));
+        if let Silence::Refused(_) = silence {
+            self.slot.count(Counter::SecuritySpoofed);
+        }
+        match event {
+            Some(event) => self.tell(&event),
+            None => event!(DhcpPacketDropped, reason = silence.reason(); "packet dropped"),
+        }
+    }
+
+    /// Counts and logs an outcome that is committed; the reply, if it has one.
+    pub(super) fn settle(&mut self, outcome: Outcome) -> Option<Reply> {
+        match outcome {
+            Outcome::Reply(reply) => {
+                if let Some(event) = &reply.event {
+                    self.tell(event);
+                }
+                Some(reply)
+            }
+            Outcome::Done(event) => {
+                self.tell(&event);
+                None
+            }
+            Outcome::Silence { reason, event } => {
+                self.silence(reason, event);
+                None
+            }
+        }
+    }
+
+    /// Counts what was sent; `failed` are the places of the replies that could not be.
+    pub(super) fn sent(&mut self, replies: Vec<Reply>, failed: usize, received: Instant) {
+        let took = received.elapsed();
+        for reply in &replies {
+            self.slot.observe_time(Histogram::DhcpResponse, took);
+            self.slot.count(match reply.kind {
+                ReplyKind::Offer => Counter::OfferOut,
+                ReplyKind::Ack => Counter::AckOut,
+                ReplyKind::Nak => Counter::NakOut,
+            });
+            if reply.kind == ReplyKind::Offer {
+                self.slot.count(Counter::LeaseOffered);
+            }
+        }
+        if failed > 0 {
+            self.slot.add(Counter::DropSendFailed, failed as u64);
+            self.slot.add(Counter::ErrorSend, failed as u64);
+            if self.may_complain(Complaint::Send) {
+                event!(DhcpSendFailed, count = failed; "replies could not be sent");
+            }
+        }
+    }
+
+    pub(super) fn committed(&self, took: Duration) {
+        self.slot.observe_time(Histogram::DhcpCommit, took);
+    }
+
+    pub(super) fn not_stored(&self) {
+        self.slot.count(Counter::DropLeaseStore);
+    }
+
+    pub(super) fn store_failed(&mut self, error: &StoreError) {
+        self.slot.count(Counter::ErrorStore);
+        if self.may_complain(Complaint::Store) {
+            event!(LeaseStoreFailed; "no lease is acknowledged until this is mended: {error}");
+        }
+    }
+
+    pub(super) fn store_recovered(&mut self) {
+        if self.complained.remove(&Complaint::Store).is_some() {
+            event!(LeaseStoreRecovered; "leases are acknowledged again");
+        }
+    }
+
+    pub(super) fn receive_failed(&mut self, interface: &str, error: &std::io::Error) {
+        self.slot.count(Counter::ErrorReceive);
+        if self.may_complain(Complaint::Receive) {
+            log::warn!("could not receive on {interface}: {error}");
+        }
+    }
+
+    pub(super) fn panicked(&self, from: impl Display) {
+        self.slot.count(Counter::DropPanic);
+        self.slot.count(Counter::ErrorPanic);
+        event!(DhcpPacketPanicked, from = from; "a packet could not be handled; it was dropped");
+    }
+
+    fn tell(&mut self, event: &Event) {
+        let (mac, xid) = (event.hardware, format_args!("{:#010x}", event.xid));
+        let subnet = self.config.dhcp.subnets.get(usize::from(event.subnet.0));
+        let subnet = subnet.map_or("", |subnet| subnet.name.as_str()).to_owned();
+        let address = event.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        match event.what {
+            What::Granted { lease_secs } => {
+                self.slot.count(Counter::LeaseGranted);
+                event!(DhcpLeaseGranted, mac = mac, xid = xid, subnet = subnet, secs = lease_secs; "leased {address}");
+            }
+            What::Renewed { lease_secs } => {
+                self.slot.count(Counter::LeaseRenewed);
+                event!(DhcpLeaseRenewed, mac = mac, xid = xid, subnet = subnet, secs = lease_secs; "renewed {address}");
+            }
+            What::Released => {
+                self.slot.count(Counter::LeaseReleased);
+                event!(DhcpLeaseReleased, mac = mac, xid = xid, subnet = subnet; "released {address}");
+            }
+            What::Declined => {
+                self.slot.count(Counter::LeaseDeclined);
+                event!(DhcpLeaseDeclined, mac = mac, xid = xid, subnet = subnet; "declined {address}");
+            }
+            What::Nak(reason) => {
+                event!(DhcpNakSent, mac = mac, xid = xid, subnet = subnet; "refused {address}: {}", reason.text());
+            }
+            What::Exhausted => {
+                if self.may_complain(Complaint::Exhausted(event.subnet)) {
+                    event!(DhcpPoolExhausted, mac = mac, xid = xid, subnet = subnet; "no address is left");
+                }
+            }
+        }
+    }
+
+    fn may_complain(&mut self, complaint: Complaint) -> bool {
+        let due = self.complained.get(&complaint).is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY);
+        if due {
+            self.complained.insert(complaint, Instant::now());
+        }
+        due
+    }
+}
+
+fn counter_of(silence: Silence) -> Counter {
+    match silence {
+        Silence::Malformed(malformed) => match malformed {
+            Malformed::TooShort => Counter::DropTooShort,
+            Malformed::NotARequest => Counter::DropNotARequest,
+            Malformed::HardwareLength => Counter::DropHardwareLength,
+            Malformed::Cookie => Counter::DropCookie,
+            Malformed::OptionTruncated(_) => Counter::DropOptionTruncated,
+            Malformed::OverloadTruncated(_) => Counter::DropOverloadTruncated,
+            Malformed::OptionLength(_) => Counter::DropOptionLength,
+            Malformed::NoMessageType => Counter::DropNoMessageType,
+        },
+        Silence::Refused(refusal) => match refusal {
+            Refusal::RelayAddress => Counter::DropRelayAddress,
+            Refusal::ClientAddress => Counter::DropClientAddress,
+            Refusal::Source => Counter::DropSource,
+        },
+        Silence::UnknownInterface => Counter::DropUnknownInterface,
+        Silence::UnknownSubnet => Counter::DropUnknownSubnet,
+        Silence::NotForServers => Counter::DropNotForServers,
+        Silence::NoIdentity => Counter::DropNoIdentity,
+        Silence::Incomplete => Counter::DropIncomplete,
+        Silence::BareRequest => Counter::DropBareRequest,
+        Silence::OtherServer => Counter::DropOtherServer,
+        Silence::Exhausted => Counter::DropExhausted,
+        Silence::NotHolder => Counter::DropNotHolder,
+        Silence::NoServerAddress => Counter::DropNoServerAddress,
+        Silence::Lease(SilenceReason::UnknownClient) => Counter::DropUnknownClient,
+        Silence::Lease(SilenceReason::NotAuthoritative) => Counter::DropNotAuthoritative,
+        Silence::Encoding => Counter::DropEncoding,
+    }
+}
