@@ -103,9 +103,9 @@ fn parse_size(given: &str) -> Option<u64> {
 }
 
 /// The size as a user would write it: `16MiB`, `4096`.
-pub(super) fn show_size(Size(bytes): &Size) -> String {
+pub(super) fn show_size(Size(bytes): Size) -> String {
     for (unit, size) in [("GiB", 1_u64 << 30), ("MiB", 1 << 20)] {
-        if *bytes > 0 && bytes.is_multiple_of(size) {
+        if bytes > 0 && bytes.is_multiple_of(size) {
             return format!("{}{unit}", bytes / size);
         }
     }
@@ -147,6 +147,6 @@ mod tests {
     fn shown_as_they_would_be_written() {
         let shown = [150, 90_000, 600_000, 86_400_000].map(|ms| show_duration(Duration::from_millis(ms)));
         assert_eq!(shown, ["150ms", "90s", "10m", "1d"]);
-        assert_eq!(show_size(&Size(16 << 20)), "16MiB");
+        assert_eq!(show_size(Size(16 << 20)), "16MiB");
     }
 }
