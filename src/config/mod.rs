@@ -43,6 +43,7 @@ pub use network::{AddressRange, Network};
 pub use report::{Place, Problem, Report, Severity};
 pub use restart::changes_needing_restart;
 pub use sources::{DEFAULT_FILE, FILE_VARIABLE, Sources, find_file};
+pub use units::{DurationError, parse_duration};
 
 use places::Places;
 use section::Reader;
