@@ -1,7 +1,8 @@
 //! Where a configuration comes from: the file and `--set`, each a layer that hides the one before it, key by key.
 //!
-//! Owns the order of the sources and their merge, and remembers where each value came from. Knows no key. Used by [`ConfigManager`](super::ConfigManager); JSON, INI, the
-//! environment and the overlay of the runtime API become further [`Layer`]s.
+//! Owns the order of the sources and their merge, and remembers where each value came from. Knows no key. Used by
+//! [`ConfigManager`](super::ConfigManager); JSON, INI, the environment and the overlay of the runtime API become
+//! further [`Layer`]s.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
