@@ -78,8 +78,11 @@ fn check_listeners(config: &Config, reader: &Reader<'_>) {
                 && one.port != 0
                 && meet(one.address, other.address);
             if clash && reader.is_sound(one.key) && reader.is_sound(other.key) {
-                let reason = format!("{} port {} is taken by {} already", one.protocol, one.port, other.key);
-                reader.error(one.key, reason, Some("choose another port".to_owned()));
+                // Blame what somebody wrote rather than a default.
+                let written = reader.is_said(one.key) || !reader.is_said(other.key);
+                let (key, taker) = if written { (one.key, other.key) } else { (other.key, one.key) };
+                let reason = format!("{} port {} is taken by {taker} already", one.protocol, one.port);
+                reader.error(key, reason, Some("choose another port".to_owned()));
             }
         }
     }

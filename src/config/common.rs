@@ -6,7 +6,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::leaf::{Field, Unicast};
+use super::address::Unicast;
+use super::leaf::Field;
 use super::model::{Boot, Common, LeaseTime};
 use super::section::Section;
 use super::units::show_duration;

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::address::InterfaceName;
 use super::common::Level;
-use super::leaf::{InterfaceName, Port};
+use super::leaf::Port;
 use super::model::{DeclineHold, Dhcp, Durability, HistoryLimits, IdentifyBy, Store};
 use super::section::Section;
 use super::subnet;
@@ -21,7 +22,7 @@ pub(super) fn read(section: Section<'_>, state_dir: &Path) -> Dhcp {
             .into_iter()
             .map(|InterfaceName(name)| name)
             .collect(),
-        port: port(&section),
+        port: section.get("port", Port(67)).0,
         workers: section.within("workers", 2, 1..=16, u16::to_string),
         authoritative: section.get("authoritative", true),
         identify_by: section.get("identify_by", IdentifyBy::ClientId),
@@ -39,15 +40,6 @@ pub(super) fn read(section: Section<'_>, state_dir: &Path) -> Dhcp {
     section.child("security").finish();
     section.finish();
     dhcp
-}
-
-/// Clients expect the server on one port (RFC 2131 §4.1), so here 0 would mean nothing.
-fn port(section: &Section<'_>) -> u16 {
-    let Port(port) = section.get("port", Port(67));
-    if port == 0 {
-        section.error("port", "0 is not a port that clients could find; it must be 1 to 65535", None);
-    }
-    port
 }
 
 fn decline_hold(section: Section<'_>) -> DeclineHold {

@@ -71,7 +71,7 @@ fn addresses(section: &Section<'_>) -> Vec<IpAddr> {
 }
 
 fn buffer_size(section: &Section<'_>) -> usize {
-    let size = section.within("buffer_size", Size(4096), Size(1)..=BUFFER_MAX, show_size);
+    let size = section.within("buffer_size", Size(4096), Size(1)..=BUFFER_MAX, |size| show_size(*size));
     // The range above fits any usize.
     usize::try_from(size.0).unwrap_or(4096)
 }

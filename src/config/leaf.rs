@@ -3,14 +3,12 @@
 //! Every scalar accepts its text form too, since some sources (flags, environment, INI) have nothing but text.
 //! Knows types, no keys; used by the sections.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use figment::value::Value;
 use log::LevelFilter;
 
 use super::model::{Durability, IdentifyBy, WhenFull};
-use super::network::{AddressRange, Network, NetworkError};
 use super::section::nearest;
 use super::tree::describe;
 
@@ -27,7 +25,8 @@ impl Fault {
         Self { reason: reason.into(), hint: None }
     }
 
-    fn with_hint(self, hint: impl Into<String>) -> Self {
+    /// The same refusal with a hint.
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
@@ -58,7 +57,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
 }
 
 /// Reads text by `FromStr`; the refusal is `VALUE is not WHAT`.
-fn parsed<T: std::str::FromStr>(value: &Value, what: &str) -> Result<T, Fault> {
+pub(super) fn parsed<T: std::str::FromStr>(value: &Value, what: &str) -> Result<T, Fault> {
     text(value).and_then(|text| text.parse().ok()).ok_or_else(|| Fault::is_not(value, what))
 }
 
@@ -177,79 +176,6 @@ impl Leaf for Durability {
     }
 }
 
-impl Leaf for IpAddr {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        let wrong = |fault: Fault| match text(value).as_deref() {
-            Some("localhost") => fault.with_hint("localhost is 127.0.0.1 and ::1"),
-            Some("*") => fault.with_hint("every address is 0.0.0.0 and ::"),
-            _ => fault,
-        };
-        parsed(value, "an IP address").map_err(wrong)
-    }
-}
-
-impl Leaf for SocketAddr {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        parsed(value, "an address with a port, such as 127.0.0.1:9167 or [::1]:9167")
-    }
-}
-
-/// An IPv4 address that one host can have.
-pub(super) struct Unicast(pub(super) Ipv4Addr);
-
-impl Leaf for Unicast {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        let address: Ipv4Addr = parsed(value, "an IPv4 address")?;
-        if is_unicast(address) {
-            Ok(Self(address))
-        } else {
-            Err(Fault::new(format!("{address} is not the address of one host")))
-        }
-    }
-}
-
-/// Whether one host can have `address`: not in 0.0.0.0/8 (RFC 1122 §3.2.1.3), 224.0.0.0/4 or 240.0.0.0/4.
-pub(super) fn is_unicast(address: Ipv4Addr) -> bool {
-    (1..224).contains(&address.octets()[0])
-}
-
-impl Leaf for Network {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        let given = text(value).ok_or_else(|| Fault::is_not(value, "a network such as 10.0.0.0/24"))?;
-        given.parse().map_err(|error: NetworkError| {
-            let fault = Fault::new(error.to_string());
-            match error {
-                NetworkError::HostBits { canonical, .. } => fault.with_hint(format!("write {canonical}")),
-                NetworkError::NotANetwork(_) | NetworkError::NotARange(_) | NetworkError::Backwards(_) => {
-                    fault
-                }
-            }
-        })
-    }
-}
-
-impl Leaf for AddressRange {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        let given =
-            text(value).ok_or_else(|| Fault::is_not(value, "a range such as 10.0.0.100-10.0.0.199"))?;
-        given.parse().map_err(|error: NetworkError| Fault::new(error.to_string()))
-    }
-}
-
-/// The name of a network interface: at most 15 bytes (`IFNAMSIZ` − 1, netdevice(7)).
-pub(super) struct InterfaceName(pub(super) String);
-
-impl Leaf for InterfaceName {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        let name = text(value).unwrap_or_default();
-        let odd = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
-        if name.is_empty() || name.len() > 15 || name.contains(odd) || name == "." || name == ".." {
-            return Err(Fault::is_not(value, "an interface name (1 to 15 bytes, no / : or space)"));
-        }
-        Ok(Self(name))
-    }
-}
-
 /// Text for a field of `N` bytes in the DHCP header that ends with a zero byte (RFC 2131 §2).
 pub(super) struct Field<const N: usize>(pub(super) String);
 
@@ -345,10 +271,7 @@ mod tests {
         assert_eq!(refusal::<u16>(-1), "-1 is out of range; it must be 0 to 65535");
         assert_eq!(refusal::<u32>("many"), "\"many\" is not a whole number");
         assert_eq!(refusal::<bool>(2), "2 is not true or false");
-        assert_eq!(refusal::<Unicast>("224.0.0.1"), "224.0.0.1 is not the address of one host");
         assert_eq!(refusal::<Field<4>>("abcd"), "the text is 4 bytes long; it must be at most 3");
-        assert!(refusal::<InterfaceName>("a/b").contains("interface name"));
-        assert!(refusal::<InterfaceName>("abcdefghijklmnop").contains("interface name"));
         assert!(refusal::<Facility>("local8").contains("local7"));
         assert!(refusal::<PathBuf>("~/x").contains('~'));
     }

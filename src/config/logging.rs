@@ -16,7 +16,7 @@ pub(super) fn read(section: Section<'_>, paths: &Paths) -> Logging {
     let logging = Logging {
         log_file: section.path("log_file", paths.log_dir.join("echo-daemon.log")),
         log_level: section.get("log_level", LevelFilter::Info),
-        max_log_size: section.within("max_log_size", Size(10_485_760), sizes, show_size).0,
+        max_log_size: section.within("max_log_size", Size(10_485_760), sizes, |size| show_size(*size)).0,
         backup_count: section.within("backup_count", 5, 0..=1_000, u32::to_string),
         modules: section.map("modules"),
         console: section.get("console", false),

@@ -5,19 +5,21 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | read and merge the file and `--set`, remember where each value came from | `sources`, `yaml`, `places`, `tree` |
-//! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `units` |
+//! | read and merge the file and `--set`, remember where each value came from | `sources`, `file`, `spelling`, `yaml`, `tree`, `places` |
+//! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `address`, `units` |
 //! | one file for the sections that belong together | `daemon`, `logging`, `echo`, `dhcp`, `common`, `subnet` |
 //! | refuse what is not built yet | `unavailable` |
 //! | check the sections against each other | `checks` |
 //! | show what is wrong | `report` |
 //! | tell what a reload cannot change | `restart` |
 
+mod address;
 mod checks;
 mod common;
 mod daemon;
 mod dhcp;
 mod echo;
+mod file;
 mod leaf;
 mod logging;
 pub mod model;
@@ -27,6 +29,7 @@ mod report;
 mod restart;
 mod section;
 mod sources;
+mod spelling;
 mod subnet;
 #[cfg(test)]
 mod tests;
@@ -40,6 +43,7 @@ pub use network::{AddressRange, Network};
 pub use report::{Place, Problem, Report, Severity};
 pub use restart::changes_needing_restart;
 pub use sources::{DEFAULT_FILE, FILE_VARIABLE, Sources, find_file};
+pub use units::{DurationError, parse_duration};
 
 use places::Places;
 use section::Reader;

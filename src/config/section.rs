@@ -13,7 +13,7 @@ use figment::value::{Dict, Value};
 use super::leaf::{Fault, Leaf};
 use super::places::Places;
 use super::report::{Problem, Severity};
-use super::{tree, unavailable};
+use super::{spelling, tree, unavailable};
 
 /// How alike two keys must be for one to be offered as what was meant (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;
@@ -57,6 +57,18 @@ impl<'a> Reader<'a> {
         };
         !self.problems.borrow().iter().any(|problem| {
             problem.severity == Severity::Error && (inside(key, &problem.key) || inside(&problem.key, key))
+        })
+    }
+
+    /// Whether a source says something at `key`.
+    pub(super) fn is_said(&self, key: &str) -> bool {
+        let mut dict = Some(self.tree);
+        key.split('.').all(|word| match dict.and_then(|dict| dict.get(word)) {
+            Some(value) => {
+                dict = value.as_dict();
+                true
+            }
+            None => false,
         })
     }
 
@@ -171,7 +183,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A path, made absolute, or `default`. Errors: an empty path, a folder's (`x/`).
+    /// A path, made absolute, or `default`, which `null` asks for too.
     pub(super) fn path(&self, key: &str, default: PathBuf) -> PathBuf {
         self.nullable_path(key).flatten().unwrap_or(default)
     }
@@ -249,8 +261,14 @@ impl<'a> Section<'a> {
 
 /// The nearest known key, or all of them where none is near.
 fn hint_for(name: &str, known: &BTreeSet<String>, path: &str) -> Option<String> {
+    if let Some((section, key)) = name.split_once('.')
+        && known.contains(section)
+    {
+        return Some(format!("a dot does not lead into a section: write {key} indented below {section}:"));
+    }
     let mut candidates: Vec<&str> = known.iter().map(String::as_str).collect();
     candidates.extend(unavailable::names_in(path));
+    candidates.extend(spelling::aliases_in(path).collect::<Vec<_>>());
     if let Some(near) = nearest(name, candidates.iter().copied()) {
         return Some(format!("did you mean {near}?"));
     }
@@ -262,7 +280,7 @@ fn hint_for(name: &str, known: &BTreeSet<String>, path: &str) -> Option<String> 
 pub(super) fn nearest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let name = name.to_lowercase().replace('-', "_");
     words
-        .map(|word| (strsim::jaro_winkler(&name, &word.replace('-', "_")), word))
+        .map(|word| (strsim::jaro_winkler(&name, &word.to_lowercase().replace('-', "_")), word))
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)

@@ -1,32 +1,25 @@
 //! Where a configuration comes from: the file and `--set`, each a layer that hides the one before it, key by key.
 //!
-//! Owns reading and merging, and remembers where each value came from. Knows the shape of the configuration only
-//! where one thing can be said in two ways. Used by [`ConfigManager`](super::ConfigManager); JSON, INI, the
-//! environment and the overlay of the runtime API become further [`Layer`]s.
+//! Owns the order of the sources and their merge, and remembers where each value came from. Knows no key. Used by
+//! [`ConfigManager`](super::ConfigManager); JSON, INI, the environment and the overlay of the runtime API become
+//! further [`Layer`]s.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::places::{FileText, Places};
+use super::places::Places;
 use super::report::{Place, Problem, Report, Severity};
-use super::yaml;
+use super::{file, spelling, yaml};
 
 /// The file that is read where nobody names one.
 pub const DEFAULT_FILE: &str = "/etc/echo-daemon/config.yaml";
 
 /// The environment variable that names the file.
 pub const FILE_VARIABLE: &str = "ECHO_DAEMON_CONFIG";
-
-/// Largest configuration file, in bytes; more is taken for a wrong path such as a device.
-const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
-
-/// What can be said under two names: as written → the name that the program reads.
-const ALIASES: &[(&str, &str, &str)] = &[("udp", "port", "udp_port")];
 
 /// Everything that a configuration is made of. Taken once, at the start, so that a reload gives the same answer
 /// although the daemon's own folder and environment are others by then.
@@ -102,14 +95,14 @@ impl Provider for Layer {
 pub(super) fn merge(sources: &Sources) -> Result<(Dict, Places), Report> {
     let mut problems = Vec::new();
     let mut figment = Figment::new();
-    let mut file = None;
+    let mut text = None;
     if let Some(name) = &sources.file {
-        match read_file(name, &sources.folder.join(name)) {
-            Ok((dict, text)) => {
+        match file::read(name, &sources.folder.join(name)) {
+            Ok((dict, read)) => {
                 figment = figment.merge(Layer { position: 0, dict });
-                file = Some(text);
+                text = Some(read);
             }
-            Err(found) => problems.extend(found),
+            Err(found) => problems.extend(found.problems),
         }
     }
     for (index, flag) in sources.set.iter().enumerate() {
@@ -131,7 +124,7 @@ pub(super) fn merge(sources: &Sources) -> Result<(Dict, Places), Report> {
     let merged = figment.data().map_err(|error| Report::from(Problem::of_file("", error.to_string())))?;
     let tree = merged.into_values().next().unwrap_or_default();
     let layer_of = |tag| figment.get_metadata(tag).and_then(|data| data.name.parse().ok());
-    Ok((tree.clone(), Places::new(file, sources.set.clone(), &tree, layer_of)))
+    Ok((tree.clone(), Places::new(text, sources.set.clone(), &tree, layer_of)))
 }
 
 /// `KEY=VALUE`: a dotted key and a value in YAML.
@@ -153,138 +146,7 @@ fn read_flag(flag: &str) -> Result<Dict, (String, Option<String>)> {
     });
     let Value::Dict(_, mut dict) = nested else { return Err(("no key is given".to_owned(), example())) };
     // A flag says one thing, so an alias cannot meet its twin here.
-    rename_aliases(&mut dict, |_, _| {}, |_, _| {});
-    spell_out_lease_times(&mut dict);
+    spelling::rename_aliases(&mut dict);
+    spelling::spell_out_lease_times(&mut dict);
     Ok(dict)
-}
-
-fn read_file(name: &Path, path: &Path) -> Result<(Dict, FileText), Vec<Problem>> {
-    check_ending(name).map_err(|problem| vec![problem])?;
-    let text = read_text(name, path).map_err(|problem| vec![problem])?;
-    let mut dict = yaml::parse(&text).map_err(|error| {
-        let mut problem = Problem::of_file(name, error.reason);
-        if let Some(mark) = error.at {
-            let place = Place::File { file: name.into(), line: Some(mark.line), column: Some(mark.column) };
-            problem.place = place;
-            problem.text = text.lines().nth(mark.line.saturating_sub(1)).map(str::to_owned);
-        }
-        problem.hint = error.hint.map(str::to_owned);
-        vec![problem]
-    })?;
-    let mut file = FileText::new(name.to_owned(), &text, yaml::Index::new(&text));
-    let mut twins = Vec::new();
-    let mut renamed = Vec::new();
-    rename_aliases(
-        &mut dict,
-        |written, key| twins.push((written.to_owned(), key.to_owned())),
-        |written, key| renamed.push((written.to_owned(), key.to_owned())),
-    );
-    for (written, key) in renamed {
-        file.index.alias(&written, &key);
-    }
-    if !twins.is_empty() {
-        let twin = |(written, key): (String, String)| {
-            let mut problem = file.problem(&written, format!("{key} says the same thing and is given too"));
-            problem.hint = Some("keep one of the two".to_owned());
-            problem
-        };
-        return Err(twins.into_iter().map(twin).collect());
-    }
-    spell_out_lease_times(&mut dict);
-    Ok((dict, file))
-}
-
-fn check_ending(name: &Path) -> Result<(), Problem> {
-    match name.extension().and_then(|ending| ending.to_str()) {
-        Some("yaml" | "yml") => Ok(()),
-        Some(ending) => {
-            let reason = format!("files ending in .{ending} cannot be read in this version");
-            Err(Problem::of_file(name, reason).with_hint("name a file ending in .yaml or .yml"))
-        }
-        None => Err(Problem::of_file(name, "the file has no ending that tells its format")
-            .with_hint("name a file ending in .yaml or .yml")),
-    }
-}
-
-fn read_text(name: &Path, path: &Path) -> Result<String, Problem> {
-    let failed = |what: &str, error: std::io::Error| {
-        let problem = Problem::of_file(name, format!("{what}: {}", plain(&error)));
-        if error.kind() == std::io::ErrorKind::NotFound {
-            let how = format!("name the configuration file with -c FILE or in ${FILE_VARIABLE}");
-            return problem.with_hint(how);
-        }
-        problem
-    };
-    let file = std::fs::File::open(path).map_err(|error| failed("the file could not be opened", error))?;
-    if file.metadata().is_ok_and(|data| data.is_dir()) {
-        return Err(Problem::of_file(name, "this is a folder, not a file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed("the file could not be read", error))?;
-    if bytes.len() as u64 > FILE_MAX_BYTES {
-        return Err(Problem::of_file(name, format!("the file is larger than {FILE_MAX_BYTES} bytes")));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let mut problem = Problem::of_file(name, "the file is not UTF-8 text");
-        problem.place = Place::File { file: name.into(), line: Some(line), column: None };
-        problem.with_hint("save it as UTF-8")
-    })
-}
-
-/// The reason without the number that the standard library adds.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
-}
-
-/// Gives each alias the name that the program reads. `twin` is told where both names are given.
-fn rename_aliases(dict: &mut Dict, mut twin: impl FnMut(&str, &str), mut renamed: impl FnMut(&str, &str)) {
-    for (section, alias, key) in ALIASES {
-        let Some(Value::Dict(_, dict)) = dict.get_mut(*section) else { continue };
-        let Some(value) = dict.remove(*alias) else { continue };
-        let (written, full) = (format!("{section}.{alias}"), format!("{section}.{key}"));
-        if dict.contains_key(*key) {
-            twin(&written, &full);
-        } else {
-            dict.insert((*key).to_owned(), value);
-            renamed(&written, &full);
-        }
-    }
-}
-
-/// `lease_time: 2h` means `lease_time: {default: 2h}`; said so before the merge, a later source may still add to it.
-fn spell_out_lease_times(dict: &mut Dict) {
-    let Some(Value::Dict(_, dhcp)) = dict.get_mut("dhcp") else { return };
-    spell_out_lease_time(dhcp);
-    for subnet in sections(dhcp, "subnets") {
-        spell_out_lease_time(subnet);
-        for pool in sections(subnet, "pools") {
-            spell_out_lease_time(pool);
-        }
-    }
-}
-
-fn spell_out_lease_time(dict: &mut Dict) {
-    if let Some(value) = dict.get_mut("lease_time")
-        && !matches!(value, Value::Dict(..) | Value::Empty(..))
-    {
-        let default = Dict::from([("default".to_owned(), value.clone())]);
-        *value = default.into();
-    }
-}
-
-fn sections<'a>(dict: &'a mut Dict, key: &str) -> impl Iterator<Item = &'a mut Dict> {
-    let inner = match dict.get_mut(key) {
-        Some(Value::Dict(_, inner)) => Some(inner),
-        _ => None,
-    };
-    let dict_of = |value| match value {
-        &mut Value::Dict(_, ref mut dict) => Some(dict),
-        _ => None,
-    };
-    inner.into_iter().flat_map(Dict::values_mut).filter_map(dict_of)
 }

@@ -1,7 +1,7 @@
 //! Reads `dhcp.subnets` and their pools, with the checks that need one subnet only.
 
+use super::address::{InterfaceName, Unicast, is_unicast};
 use super::common::{GivenTimes, Level, boot};
-use super::leaf::{InterfaceName, Unicast, is_unicast};
 use super::model::{Pool, Subnet};
 use super::network::{AddressRange, Network};
 use super::section::Section;
@@ -24,8 +24,11 @@ fn read(name: String, section: Section<'_>, above: &Level) -> Option<Subnet> {
     let relays = section.list("relays", Vec::new()).into_iter().map(|Unicast(address)| address).collect();
     let shared_network = section.nullable::<String>("shared_network").flatten();
     let exclude = section.list("exclude", Vec::new());
-    for (position, range) in exclude.iter().enumerate() {
-        check_exclude(&section, position, network, *range);
+    // A wrong item was left out, so positions count only where there was none.
+    if section.reader().is_sound(&section.key("exclude")) {
+        for (position, range) in exclude.iter().enumerate() {
+            check_exclude(&section, position, network, *range);
+        }
     }
     let pools: Vec<Pool> = section
         .named("pools")

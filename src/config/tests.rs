@@ -1,1 +1,39 @@
-//! Tests of the whole loader on files as users write them.
+//! Tests of the whole loader: files as users write them, and exactly what users read when they are wrong.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+
+mod defaults;
+mod refusals;
+
+/// The sources of a caller in `folder`, as root and with an empty environment.
+fn sources(folder: &Path) -> Sources {
+    Sources { folder: folder.to_owned(), ..Sources::default() }
+}
+
+/// Loads `text` as the file `c.yaml` with the given `--set` flags.
+fn load_with(text: &str, set: &[&str]) -> Result<Loaded, Report> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("c.yaml"), text).unwrap();
+    let set = set.iter().map(|&flag| flag.to_owned()).collect();
+    let file = Some(PathBuf::from("c.yaml"));
+    ConfigManager::new(Sources { file, set, ..sources(folder.path()) }).load()
+}
+
+fn load(text: &str) -> Result<Loaded, Report> {
+    load_with(text, &[])
+}
+
+/// The configuration of `text`, to which a DHCP section that is in order was added.
+fn config_of(text: &str, set: &[&str]) -> Config {
+    load_with(&format!("{text}\ndhcp: {{enabled: false}}\n"), set)
+        .unwrap_or_else(|report| panic!("{report}"))
+        .config
+}
+
+fn refusal_of(text: &str) -> String {
+    load(text).map(|loaded| loaded.config).unwrap_err().to_string()
+}

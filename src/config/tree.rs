@@ -81,7 +81,7 @@ pub(super) fn describe(value: &Value) -> String {
         Value::Char(_, letter) => format!("\"{}\"", letter.escape_debug()),
         Value::Bool(_, value) => value.to_string(),
         Value::Num(_, number) => number_to_json(*number).to_string(),
-        Value::Empty(..) => "nothing".to_owned(),
+        Value::Empty(..) => "null".to_owned(),
         Value::Dict(..) => "a section".to_owned(),
         Value::Array(..) => "a list".to_owned(),
     }

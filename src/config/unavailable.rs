@@ -66,10 +66,9 @@ impl Row {
         match (&self.off, value) {
             (Off::False, value) => bool::read(value) == Ok(false),
             (Off::Null | Off::Empty, Value::Empty(..)) => true,
-            (Off::Null, _) => false,
             (Off::Empty, Value::Array(_, items)) => items.is_empty(),
             (Off::Empty, Value::Dict(_, dict)) => dict.is_empty(),
-            (Off::Empty, _) => false,
+            (Off::Null | Off::Empty, _) => false,
             (Off::Zero, value) => u32::read(value) == Ok(0),
             (Off::Word(word), value) => value.as_str() == Some(word),
         }

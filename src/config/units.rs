@@ -13,6 +13,9 @@ const DAY: u64 = 24 * HOUR;
 /// Longest duration accepted: 100 years. It fits the 32 bits of a lease time (RFC 2132 §9.2) without meaning "for ever".
 pub(super) const LONGEST: Duration = Duration::from_secs(36_500 * DAY);
 
+/// What a duration is, in a refusal.
+const EXAMPLES: &str = "a duration such as 90s, 10m, 1h or 7d";
+
 /// Units of time with their length in seconds, longest first.
 const TIME_UNITS: [(&str, f64); 7] = [
     ("w", 604_800.0),
@@ -39,8 +42,8 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 
 impl Leaf for Duration {
     fn read(value: &Value) -> Result<Self, Fault> {
-        let wrong = || Fault::is_not(value, "a duration such as 90s, 10m, 1h or 7d");
-        let duration = text(value).as_deref().and_then(parse_duration).ok_or_else(wrong)?;
+        let wrong = || Fault::is_not(value, EXAMPLES);
+        let duration = text(value).as_deref().and_then(sum_of_parts).ok_or_else(wrong)?;
         if duration > LONGEST {
             return Err(Fault::new(format!("the duration is longer than {}", show_duration(LONGEST))));
         }
@@ -48,7 +51,18 @@ impl Leaf for Duration {
     }
 }
 
-fn parse_duration(given: &str) -> Option<Duration> {
+/// Why a text is no duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DurationError(String);
+
+/// Reads a duration as the configuration does, for flags of commands such as `--timeout 10s`. Errors: another form,
+/// or more than 100 years.
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    Duration::read(&text.into()).map_err(|fault| DurationError(fault.reason))
+}
+
+fn sum_of_parts(given: &str) -> Option<Duration> {
     if let Ok(seconds) = given.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
@@ -103,9 +117,9 @@ fn parse_size(given: &str) -> Option<u64> {
 }
 
 /// The size as a user would write it: `16MiB`, `4096`.
-pub(super) fn show_size(Size(bytes): &Size) -> String {
+pub(super) fn show_size(Size(bytes): Size) -> String {
     for (unit, size) in [("GiB", 1_u64 << 30), ("MiB", 1 << 20)] {
-        if *bytes > 0 && bytes.is_multiple_of(size) {
+        if bytes > 0 && bytes.is_multiple_of(size) {
             return format!("{}{unit}", bytes / size);
         }
     }
@@ -125,6 +139,8 @@ mod tests {
         assert_eq!(read("7d"), Some(Duration::from_secs(7 * DAY)));
         assert_eq!(read("2.5"), Some(Duration::from_millis(2_500)));
         assert_eq!(Duration::read(&300.into()), Ok(Duration::from_secs(300)));
+        assert_eq!(parse_duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_duration("x").unwrap_err().to_string(), format!("\"x\" is not {EXAMPLES}"));
         for wrong in ["", "s", "-1s", "-1", "10 minutes", "1h30", "inf", "nan", "200y", "1..5s", "99999999d"]
         {
             assert_eq!(read(wrong), None, "{wrong}");
@@ -147,6 +163,6 @@ mod tests {
     fn shown_as_they_would_be_written() {
         let shown = [150, 90_000, 600_000, 86_400_000].map(|ms| show_duration(Duration::from_millis(ms)));
         assert_eq!(shown, ["150ms", "90s", "10m", "1d"]);
-        assert_eq!(show_size(&Size(16 << 20)), "16MiB");
+        assert_eq!(show_size(Size(16 << 20)), "16MiB");
     }
 }
