@@ -121,6 +121,89 @@ impl LeaseState {
             Self::Conflict => "conflict",
         }
     }
+
+    /// Its number in the lease file.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Active => 0,
+            Self::Expired => 1,
+            Self::Released => 2,
+            Self::Declined => 3,
+            Self::Conflict => 4,
+        }
+    }
+
+    /// By its number in the lease file.
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// By its [`LeaseState::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether the address rests because somebody else was found to use it.
+    pub fn rests(self) -> bool {
+        match self {
+            Self::Declined | Self::Conflict => true,
+            Self::Active | Self::Expired | Self::Released => false,
+        }
+    }
+}
+
+/// What a row of the lease log tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LeaseEvent {
+    /// A client got an address that it did not hold.
+    Granted,
+    /// A client holds on to its address.
+    Renewed,
+    /// The holder gave it back, or got another address on the same link.
+    Released,
+    /// It ran out.
+    Expired,
+    /// A client found it in use.
+    Declined,
+    /// We found it in use.
+    Conflict,
+    /// The rest after a decline or a conflict is over.
+    Recovered,
+    /// It is forgotten altogether.
+    Deleted,
+}
+
+impl LeaseEvent {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Granted,
+        Self::Renewed,
+        Self::Released,
+        Self::Expired,
+        Self::Declined,
+        Self::Conflict,
+        Self::Recovered,
+        Self::Deleted,
+    ];
+
+    /// The name in the lease file and in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Renewed => "renewed",
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Declined => "declined",
+            Self::Conflict => "conflict",
+            Self::Recovered => "recovered",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// By its [`LeaseEvent::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event| event.name() == name)
+    }
 }
 
 /// One lease: an address and who holds or held it.

@@ -1,0 +1,63 @@
+//! The changes of a batch that are not committed yet, as later packets of the batch see them. Owned by the engine;
+//! forgotten whole when the commit fails.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use super::cache::Spread;
+use super::pools::LinkId;
+use super::store::LogRow;
+use super::types::{ClientKey, LeaseState};
+
+/// Pending rows and their indexes.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    rows: Vec<LogRow>,
+    by_address: HashMap<u32, usize, Spread>,
+    by_client: HashMap<(ClientKey, LinkId), Option<Ipv4Addr>>,
+    /// Offers that are over once the batch is on disk.
+    settled: Vec<(Ipv4Addr, ClientKey)>,
+}
+
+impl Batch {
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.by_address.clear();
+        self.by_client.clear();
+        self.settled.clear();
+    }
+
+    pub(super) fn rows(&self) -> &[LogRow] {
+        &self.rows
+    }
+
+    pub(super) fn settled(&self) -> &[(Ipv4Addr, ClientKey)] {
+        &self.settled
+    }
+
+    pub(super) fn at(&self, address: Ipv4Addr) -> Option<&LogRow> {
+        self.rows.get(*self.by_address.get(&u32::from(address))?)
+    }
+
+    /// What the batch says of a client's lease on a link: nothing, none, or its address.
+    pub(super) fn of(&self, key: &ClientKey, link: LinkId) -> Option<Option<Ipv4Addr>> {
+        if self.by_client.is_empty() {
+            return None;
+        }
+        self.by_client.get(&(key.clone(), link)).copied()
+    }
+
+    pub(super) fn push(&mut self, row: LogRow, link: Option<LinkId>) {
+        let (address, key) = (row.lease.address, row.lease.client.key.clone());
+        if let Some(link) = link {
+            let lease = match row.lease.state {
+                LeaseState::Active | LeaseState::Expired | LeaseState::Released => Some(address),
+                LeaseState::Declined | LeaseState::Conflict => None,
+            };
+            self.by_client.insert((key.clone(), link), lease);
+        }
+        self.settled.push((address, key));
+        self.by_address.insert(u32::from(address), self.rows.len());
+        self.rows.push(row);
+    }
+}

@@ -1,0 +1,291 @@
+//! What is known of the lease file, in memory: leases by address and by client, the free addresses and the order of
+//! running out of each pool. Answers every look-up of the engine without a scan. Holds committed rows only.
+//!
+//! The index by client leads to one lease for each client and link, the one that counts: the active one, else the
+//! latest. The order of a pool holds every lease of it by the time it runs out (or ended), so that the longest
+//! expired is the first, whether the keeper has come by or not.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::free::FreeIndex;
+use super::hash::{secret, sip13};
+use super::pools::{LinkId, Topology};
+use super::record::{Packed, Record};
+use super::store::RowRef;
+use super::types::{ClientKey, Lease, LeaseEvent, LeaseState, PoolId, Timestamp};
+
+/// The committed leases.
+#[derive(Debug)]
+pub(super) struct Cache {
+    topology: Arc<Topology>,
+    records: Vec<Record>,
+    vacant: Vec<u32>,
+    by_address: HashMap<u32, u32, Spread>,
+    by_client: HashMap<u64, u32, Spread>,
+    pools: Vec<PoolIndex>,
+    names: Names,
+    key: (u64, u64),
+}
+
+/// The index of one pool.
+#[derive(Debug)]
+pub(super) struct PoolIndex {
+    pub(super) free: FreeIndex,
+    order: BTreeSet<(Timestamp, Ipv4Addr)>,
+    /// Leases in each state, as in [`LeaseState::ALL`].
+    pub(super) states: [u64; 5],
+}
+
+impl Cache {
+    pub(super) fn new(topology: Arc<Topology>) -> Self {
+        let pools = topology.pools().iter().map(|pool| {
+            let mut free = FreeIndex::new(pool.range.size());
+            let first = u32::from(pool.range.first());
+            for range in pool.blocked() {
+                let from = u32::from(range.first()).max(first);
+                let to = u32::from(range.last()).min(u32::from(pool.range.last()));
+                (from..=to).for_each(|address| free.take(u64::from(address - first)));
+            }
+            PoolIndex { free, order: BTreeSet::new(), states: [0; 5] }
+        });
+        let pools = pools.collect();
+        Self {
+            topology,
+            records: Vec::new(),
+            vacant: Vec::new(),
+            by_address: HashMap::default(),
+            by_client: HashMap::default(),
+            pools,
+            names: Names::default(),
+            key: (secret(), secret()),
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(Arc::clone(&self.topology));
+    }
+
+    pub(super) fn at(&self, address: Ipv4Addr) -> Option<&Record> {
+        self.by_address.get(&u32::from(address)).and_then(|slot| self.record(*slot))
+    }
+
+    /// The lease of a client on a link: the active one, else the latest.
+    pub(super) fn of(&self, key: &ClientKey, link: LinkId) -> Option<&Record> {
+        let slot = self.by_client.get(&self.client_hash(key.as_bytes(), link))?;
+        self.record(*slot).filter(|record| record.client.is(key))
+    }
+
+    pub(super) fn pool(&self, pool: PoolId) -> Option<&PoolIndex> {
+        self.pools.get(usize::from(pool.0))
+    }
+
+    /// The leases of a pool that ran out or ended by `now`, longest first; rests that are over among them.
+    pub(super) fn ended(&self, pool: PoolId, now: Timestamp) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        let order = self.pool(pool).map(|index| index.order.iter());
+        order.into_iter().flatten().take_while(move |(expires, _)| *expires <= now).map(|(_, address)| *address)
+    }
+
+    pub(super) fn lease(&self, record: &Record) -> Lease {
+        Lease {
+            address: record.address,
+            client: record.client.unpack().to_client(),
+            subnet: self.names.get(record.subnet),
+            pool: self.names.get(record.pool_name),
+            state: record.state,
+            starts: record.starts,
+            expires: record.expires,
+        }
+    }
+
+    /// How many leases are known.
+    pub(super) fn len(&self) -> usize {
+        self.by_address.len()
+    }
+
+    /// Takes a committed row; one that is older than what is known of its address changes nothing.
+    pub(super) fn apply(&mut self, row: &RowRef<'_>) {
+        let known = self.by_address.get(&u32::from(row.address)).copied();
+        match known {
+            Some(slot) => {
+                if self.record(slot).is_none_or(|record| row.seq <= record.seq) {
+                    return;
+                }
+                self.unlink(slot);
+                if row.event == LeaseEvent::Deleted {
+                    self.remove(slot);
+                } else {
+                    self.change(slot, row);
+                    self.link(slot);
+                }
+            }
+            None if row.event == LeaseEvent::Deleted => {}
+            None => self.insert(row),
+        }
+    }
+
+    fn insert(&mut self, row: &RowRef<'_>) {
+        let pool = self.topology.pool_of(row.address);
+        let record = Record {
+            seq: row.seq,
+            starts: row.starts,
+            expires: row.expires,
+            client: Packed::new(&row.client),
+            address: row.address,
+            subnet: self.names.place(row.subnet),
+            pool_name: self.names.place(row.pool),
+            pool,
+            link: self.topology.link_at(row.address),
+            state: row.state,
+            declines: row.declines,
+        };
+        let slot = if let Some(slot) = self.vacant.pop() {
+            self.records[slot as usize] = record;
+            slot
+        } else {
+            self.records.push(record);
+            // There are fewer than 2³² addresses, so fewer records.
+            (self.records.len() - 1) as u32
+        };
+        self.by_address.insert(u32::from(row.address), slot);
+        if let Some((index, offset)) = self.place(row.address, pool) {
+            index.free.take(offset);
+        }
+        self.link(slot);
+    }
+
+    fn change(&mut self, slot: u32, row: &RowRef<'_>) {
+        let subnet = self.names.place(row.subnet);
+        let pool_name = self.names.place(row.pool);
+        let record = &mut self.records[slot as usize];
+        if record.client.unpack() != row.client {
+            record.client = Packed::new(&row.client);
+        }
+        record.seq = row.seq;
+        record.starts = row.starts;
+        record.expires = row.expires;
+        record.state = row.state;
+        record.declines = row.declines;
+        record.subnet = subnet;
+        record.pool_name = pool_name;
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let record = &mut self.records[slot as usize];
+        let (address, pool) = (record.address, record.pool);
+        record.client = Packed::default();
+        self.by_address.remove(&u32::from(address));
+        self.vacant.push(slot);
+        // An excluded address is never free, leased before or not.
+        if !self.topology.never_given(address)
+            && let Some((index, offset)) = self.place(address, pool)
+        {
+            index.free.give_back(offset);
+        }
+    }
+
+    /// Enters a record into the order, the counts and the index by client.
+    fn link(&mut self, slot: u32) {
+        let record = &self.records[slot as usize];
+        let entry = (record.expires, record.address);
+        let state = record.state;
+        if let Some(index) = record.pool.and_then(|pool| self.pools.get_mut(usize::from(pool.0))) {
+            index.order.insert(entry);
+            index.states[usize::from(state.number())] += 1;
+        }
+        let record = &self.records[slot as usize];
+        if let Some(hash) = self.hash_of(record) {
+            let rank = |r: &Record| (r.state == LeaseState::Active, r.seq);
+            let current = self.by_client.get(&hash).and_then(|slot| self.record(*slot));
+            if current.is_none_or(|current| rank(current) < rank(record)) {
+                self.by_client.insert(hash, slot);
+            }
+        }
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let record = &self.records[slot as usize];
+        let entry = (record.expires, record.address);
+        let state = record.state;
+        if let Some(index) = record.pool.and_then(|pool| self.pools.get_mut(usize::from(pool.0))) {
+            index.order.remove(&entry);
+            index.states[usize::from(state.number())] -= 1;
+        }
+        if let Some(hash) = self.hash_of(&self.records[slot as usize])
+            && self.by_client.get(&hash) == Some(&slot)
+        {
+            self.by_client.remove(&hash);
+        }
+    }
+
+    fn record(&self, slot: u32) -> Option<&Record> {
+        self.records.get(slot as usize)
+    }
+
+    fn place(&mut self, address: Ipv4Addr, pool: Option<PoolId>) -> Option<(&mut PoolIndex, u64)> {
+        let first = self.topology.pool(pool?)?.range.first();
+        let offset = u32::from(address).checked_sub(u32::from(first))?;
+        Some((self.pools.get_mut(usize::from(pool?.0))?, u64::from(offset)))
+    }
+
+    /// Where the index by client knows a record; none for one that is no lease of a client: a resting address is
+    /// not a lease of the client that declined it.
+    fn hash_of(&self, record: &Record) -> Option<u64> {
+        let key = record.client.key();
+        let link = record.link.filter(|_| !record.state.rests() && !key.is_empty())?;
+        Some(self.client_hash(key, link))
+    }
+
+    /// Keyed, so that nobody can choose client-ids that meet; the record found is compared all the same.
+    fn client_hash(&self, key: &[u8], link: LinkId) -> u64 {
+        sip13(self.key.0, self.key.1 ^ u64::from(link.0), key)
+    }
+}
+
+/// Names of subnets and pools, each kept once.
+#[derive(Debug, Default)]
+struct Names(Vec<Arc<str>>);
+
+impl Names {
+    /// There are few names, and neighbouring rows mostly have the same.
+    fn place(&mut self, name: &str) -> u16 {
+        let found = self.0.iter().position(|known| &**known == name).unwrap_or_else(|| {
+            self.0.push(name.into());
+            self.0.len() - 1
+        });
+        u16::try_from(found).unwrap_or(u16::MAX)
+    }
+
+    fn get(&self, place: u16) -> Arc<str> {
+        self.0.get(usize::from(place)).cloned().unwrap_or_else(|| "".into())
+    }
+}
+
+/// Hashes addresses, and keys that are hashes already.
+#[derive(Debug, Default, Clone)]
+pub(super) struct SpreadHasher(u64);
+
+/// The state of the maps by number.
+pub(super) type Spread = BuildHasherDefault<SpreadHasher>;
+
+impl Hasher for SpreadHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = sip13(self.0, 0, bytes);
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        let mixed = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

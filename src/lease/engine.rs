@@ -1,0 +1,425 @@
+//! `LeaseManager`: who gets which address, for how long, and who may not. Pure: it is given the time, a store and the
+//! offers; it knows no socket and no SQL. One for each DHCP worker, called by the pipeline.
+//!
+//! A batch runs between [`LeaseManager::begin`] and [`LeaseManager::commit`]. What it grants exists only as pending
+//! rows until the store has them on disk; only then does the cache take them, and only then may replies go out.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::model::DeclineHold;
+
+use super::batch::Batch;
+use super::cache::Cache;
+use super::offers::{Holder, Offers};
+use super::pools::{LinkId, Topology};
+use super::record::Record;
+use super::store::{CatchUp, ClientRef, LeaseStore, LogRow, StoreError};
+use super::types::{Client, ClientKey, Lease, LeaseEvent, LeaseState, PoolId, SubnetId, Timestamp};
+
+/// The lease engine over its store.
+#[derive(Debug)]
+pub struct LeaseManager<S> {
+    pub(super) topology: Arc<Topology>,
+    pub(super) settings: EngineSettings,
+    reserved: HashSet<Ipv4Addr>,
+    store: S,
+    pub(super) offers: Offers,
+    pub(super) cache: Cache,
+    pub(super) batch: Batch,
+    /// The last row of the log that the cache has seen.
+    known: u64,
+    access: Option<Access>,
+    pub(super) now: Timestamp,
+}
+
+/// What the engine is told by the configuration.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// How long an offered address is held for its client; at most an hour counts.
+    pub offer_hold: Duration,
+    /// Whether requests for addresses that we know nothing of are answered by a NAK (RFC 2131 §4.3.2).
+    pub authoritative: bool,
+    /// How long a declined address rests.
+    pub decline_hold: DeclineHold,
+    /// Addresses never given out beside those of the configuration: the server's own.
+    pub reserved: Vec<Ipv4Addr>,
+}
+
+/// What a batch is going to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Look up and offer only.
+    Read,
+    /// Change leases too.
+    Write,
+}
+
+/// What a client may get, in the order of preference.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The subnets of its link, its own first.
+    pub subnets: &'a [SubnetId],
+    /// The pools open to it.
+    pub pools: &'a [PoolId],
+}
+
+/// Answer to a DISCOVER.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// Held for the client for `offer_hold`.
+    Address {
+        /// The address.
+        address: Ipv4Addr,
+        /// Its pool.
+        pool: PoolId,
+    },
+    /// No address left in the scope.
+    Exhausted,
+}
+
+/// Answer to a RELEASE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// The lease ends with the commit.
+    Done,
+    /// The client holds no such lease: nothing changes.
+    NotHolder,
+}
+
+/// Answer to a DECLINE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Declined {
+    /// The address rests so long, from the commit.
+    Resting {
+        /// Its pool.
+        pool: PoolId,
+        /// How long.
+        hold: Duration,
+    },
+    /// The client holds neither a lease nor an offer of it: nothing changes.
+    NotHolder,
+}
+
+/// Counts of one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolGauge {
+    /// The pool.
+    pub pool: PoolId,
+    /// Leases in each state, as in [`LeaseState::ALL`].
+    pub states: [u64; 5],
+    /// Addresses that were never leased and may be.
+    pub free: u64,
+    /// Addresses of its range.
+    pub size: u64,
+}
+
+/// How an address stands towards a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Never leased, or what was ran out or ended: anybody's.
+    Open,
+    /// Leased to this client now.
+    Own,
+    /// Leased to another client now.
+    Anothers,
+    /// Found in use by somebody; rests.
+    Resting,
+}
+
+/// What is known of an address, pending or committed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held<'a> {
+    pub(super) state: LeaseState,
+    pub(super) starts: Timestamp,
+    pub(super) expires: Timestamp,
+    pub(super) declines: u8,
+    pub(super) client: ClientRef<'a>,
+}
+
+impl<S: LeaseStore> LeaseManager<S> {
+    /// Reads all leases of the store.
+    pub fn open(
+        topology: Arc<Topology>,
+        settings: EngineSettings,
+        mut store: S,
+        offers: Offers,
+    ) -> Result<Self, StoreError> {
+        let mut cache = Cache::new(Arc::clone(&topology));
+        let known = store.load(&mut |row| cache.apply(&row))?;
+        let reserved = settings.reserved.iter().copied().collect();
+        Ok(Self {
+            topology,
+            settings,
+            reserved,
+            store,
+            offers,
+            cache,
+            batch: Batch::default(),
+            known,
+            access: None,
+            now: Timestamp::default(),
+        })
+    }
+
+    /// Starts a batch at the time `now`, knowing all that others have committed. After an error no batch is begun.
+    pub fn begin(&mut self, access: Access, now: Timestamp) -> Result<(), StoreError> {
+        self.abort();
+        if access == Access::Write {
+            self.store.begin()?;
+        }
+        if let Err(error) = self.catch_up() {
+            self.store.rollback();
+            return Err(error);
+        }
+        self.access = Some(access);
+        self.now = now;
+        Ok(())
+    }
+
+    /// Makes the batch durable. After an error nothing of it has happened, and none of its replies may go out.
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        let result = self.write_batch();
+        if result.is_ok() {
+            for row in self.batch.rows() {
+                self.cache.apply(&row.as_row());
+                self.known = row.seq;
+            }
+            for (address, key) in self.batch.settled() {
+                self.offers.release(*address, key);
+            }
+        }
+        self.abort();
+        result
+    }
+
+    /// Forgets the batch.
+    pub fn abort(&mut self) {
+        if self.access.take() == Some(Access::Write) {
+            self.store.rollback();
+        }
+        self.batch.clear();
+    }
+
+    /// Ends the lease of `address`, if this client holds it (RFC 2131 §4.3.4). It is remembered for the client.
+    pub fn release(&mut self, client: &Client, address: Ipv4Addr) -> Released {
+        if self.standing(address, &client.key) != Standing::Own {
+            return Released::NotHolder;
+        }
+        self.end_lease(address);
+        Released::Done
+    }
+
+    /// Lets an address rest that the client found in use (RFC 2131 §4.3.3); only if it was leased or offered to it.
+    /// The rest doubles each time, until a client renews a lease of the address.
+    pub fn decline(&mut self, client: &Client, address: Ipv4Addr) -> Declined {
+        let Some(pool) = self.topology.pool_of(address) else { return Declined::NotHolder };
+        let offered = || self.offers.holder(address, &client.key, self.now) == Holder::This;
+        match self.standing(address, &client.key) {
+            Standing::Own => {}
+            Standing::Open if offered() => {}
+            Standing::Open | Standing::Anothers | Standing::Resting => return Declined::NotHolder,
+        }
+        let hold = self.rest(address, pool, client.clone(), LeaseEvent::Declined);
+        Declined::Resting { pool, hold }
+    }
+
+    /// Lets an address rest that answered our own conflict check.
+    pub fn conflict(&mut self, address: Ipv4Addr) -> Option<Duration> {
+        let pool = self.topology.pool_of(address)?;
+        let nobody = ClientRef::default().to_client();
+        Some(self.rest(address, pool, nobody, LeaseEvent::Conflict))
+    }
+
+    /// The client chose another server: what we offered it on this link is free again (RFC 2131 §3.1 step 3).
+    pub fn withdraw_offer(&mut self, client: &Client, scope: &Scope<'_>) {
+        if let Some(address) = self.offers.held_for(&client.key, self.now)
+            && self.topology.link_at(address) == self.link(scope)
+        {
+            self.offers.release(address, &client.key);
+        }
+    }
+
+    /// The current or last lease of a client on the link of the scope.
+    pub fn lease_of(&self, key: &ClientKey, scope: &Scope<'_>) -> Option<Lease> {
+        self.lease_at(self.binding(key, self.link(scope)?)?)
+    }
+
+    /// The current or last lease of an address.
+    pub fn lease_at(&self, address: Ipv4Addr) -> Option<Lease> {
+        match self.batch.at(address) {
+            Some(row) => Some(row.lease.clone()),
+            None => self.cache.at(address).map(|record| self.cache.lease(record)),
+        }
+    }
+
+    /// What is committed, by pool.
+    pub fn gauges(&self) -> Vec<PoolGauge> {
+        let gauge = |pool: &super::pools::PoolSpec| {
+            let index = self.cache.pool(pool.id)?;
+            Some(PoolGauge {
+                pool: pool.id,
+                states: index.states,
+                free: index.free.free(),
+                size: pool.range.size(),
+            })
+        };
+        self.topology.pools().iter().filter_map(gauge).collect()
+    }
+
+    /// How many addresses are known, leased now or before.
+    pub fn lease_count(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Subnets, pools and links.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        let cache = &mut self.cache;
+        match self.store.catch_up(self.known, &mut |row| cache.apply(&row))? {
+            CatchUp::Current(seq) => self.known = seq,
+            CatchUp::Gap => {
+                // Until it has all been read, nothing is known: an error on the way leads here again.
+                self.known = 0;
+                self.cache.clear();
+                let cache = &mut self.cache;
+                self.known = self.store.load(&mut |row| cache.apply(&row))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_batch(&mut self) -> Result<(), StoreError> {
+        if self.batch.rows().is_empty() {
+            return Ok(());
+        }
+        if self.access != Some(Access::Write) {
+            return Err(StoreError::NotWriting);
+        }
+        self.store.append(self.batch.rows())?;
+        self.access = None;
+        self.store.commit()
+    }
+}
+
+impl<S> LeaseManager<S> {
+    /// What is known of an address.
+    pub(super) fn at(&self, address: Ipv4Addr) -> Option<Held<'_>> {
+        match self.batch.at(address) {
+            Some(row) => Some(Held {
+                state: row.lease.state,
+                starts: row.lease.starts,
+                expires: row.lease.expires,
+                declines: row.declines,
+                client: ClientRef::from(&row.lease.client),
+            }),
+            None => self.cache.at(address).map(Held::from),
+        }
+    }
+
+    /// A lease that ran out is open at once, whether the keeper has written so or not.
+    pub(super) fn standing(&self, address: Ipv4Addr, key: &ClientKey) -> Standing {
+        let Some(held) = self.at(address).filter(|held| held.expires > self.now) else { return Standing::Open };
+        match held.state {
+            LeaseState::Active if held.client.key == key.as_bytes() => Standing::Own,
+            LeaseState::Active => Standing::Anothers,
+            LeaseState::Declined | LeaseState::Conflict => Standing::Resting,
+            LeaseState::Expired | LeaseState::Released => Standing::Open,
+        }
+    }
+
+    /// The address of a client's current or last lease on a link.
+    pub(super) fn binding(&self, key: &ClientKey, link: LinkId) -> Option<Ipv4Addr> {
+        let address = match self.batch.of(key, link) {
+            Some(pending) => pending?,
+            None => self.cache.of(key, link)?.address,
+        };
+        // In between, the batch may have given it to somebody else.
+        let held = self.at(address)?;
+        (held.client.key == key.as_bytes() && !held.state.rests()).then_some(address)
+    }
+
+    pub(super) fn link(&self, scope: &Scope<'_>) -> Option<LinkId> {
+        scope.subnets.first().map(|subnet| self.topology.link_of(*subnet))
+    }
+
+    /// The pool of an address, if a client of this scope may have it.
+    pub(super) fn permitted(&self, address: Ipv4Addr, scope: &Scope<'_>) -> Option<PoolId> {
+        let pool = self.topology.pool_of(address).filter(|pool| scope.pools.contains(pool))?;
+        (!self.topology.never_given(address) && !self.reserved.contains(&address)).then_some(pool)
+    }
+
+    /// Ends the lease of an address for its holder.
+    pub(super) fn end_lease(&mut self, address: Ipv4Addr) {
+        let lease = match self.batch.at(address) {
+            Some(row) => Some(row.lease.clone()),
+            None => self.cache.at(address).map(|record| self.cache.lease(record)),
+        };
+        if let Some(mut lease) = lease {
+            lease.state = LeaseState::Released;
+            lease.expires = self.now;
+            let declines = self.at(address).map_or(0, |held| held.declines);
+            self.push(LeaseEvent::Released, lease, declines);
+        }
+    }
+
+    fn rest(&mut self, address: Ipv4Addr, pool: PoolId, client: Client, event: LeaseEvent) -> Duration {
+        let before = self.at(address).map_or(0, |held| held.declines);
+        let DeclineHold { first, max } = self.settings.decline_hold;
+        let hold = first.saturating_mul(1_u32.checked_shl(u32::from(before)).unwrap_or(u32::MAX)).min(max);
+        let state = match event {
+            LeaseEvent::Conflict => LeaseState::Conflict,
+            _ => LeaseState::Declined,
+        };
+        let secs = u32::try_from(hold.as_secs()).unwrap_or(u32::MAX - 1);
+        let lease = self.new_lease(address, pool, client, state, self.now, self.now.plus(secs));
+        self.push(event, lease, before.saturating_add(1));
+        hold
+    }
+
+    pub(super) fn new_lease(
+        &self,
+        address: Ipv4Addr,
+        pool: PoolId,
+        client: Client,
+        state: LeaseState,
+        starts: Timestamp,
+        expires: Timestamp,
+    ) -> Lease {
+        let pool = self.topology.pool(pool);
+        let subnet = pool.and_then(|pool| self.topology.subnet(pool.subnet));
+        let name = |name: Option<&Arc<str>>| name.map_or_else(|| "".into(), Arc::clone);
+        Lease {
+            address,
+            client,
+            subnet: name(subnet.map(|s| &s.name)),
+            pool: name(pool.map(|p| &p.name)),
+            state,
+            starts,
+            expires,
+        }
+    }
+
+    pub(super) fn push(&mut self, event: LeaseEvent, lease: Lease, declines: u8) {
+        let seq = self.known + 1 + self.batch.rows().len() as u64;
+        let link = self.topology.link_at(lease.address);
+        self.batch.push(LogRow { seq, at: self.now, event, lease, declines }, link);
+    }
+}
+
+impl<'a> From<&'a Record> for Held<'a> {
+    fn from(record: &'a Record) -> Self {
+        Self {
+            state: record.state,
+            starts: record.starts,
+            expires: record.expires,
+            declines: record.declines,
+            client: record.client.unpack(),
+        }
+    }
+}

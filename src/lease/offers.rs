@@ -1,0 +1,307 @@
+//! The offers: which address is held for which client until when, in memory that all processes share. A DISCOVER
+//! writes nothing to disk, yet no other worker offers the same address meanwhile, and any worker completes any offer.
+//!
+//! Lock-free: one 64-bit word an offer, changed by compare-and-swap. It is a courtesy, never the guard: whether an
+//! address may be leased is decided in the store's transaction. A full bucket or a lost race refuses that address.
+//!
+//! ```text
+//! word 0, 1   secret of the client hash, set once        a word of the table:
+//! word 8 …    table: 2^14 buckets of 8 words             63      46 45      32 31           0
+//! then        hints: 2^17 words, client → address        | tag 18  | until 14 | client hash |
+//! ```
+//! The bucket and the tag together are the address, scrambled so that neighbours spread; `until` is in seconds and
+//! wraps. Zero is empty (a client hash is never zero).
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use super::hash::{secret, sip13};
+use super::types::{ClientKey, Timestamp};
+
+/// Words of shared memory that the offers take (2 MiB).
+pub const OFFER_WORDS: usize = HEADER + TABLE + HINTS;
+
+/// Longest hold of an offer, in seconds. Far from the wrap of `until`, so that a word that was never swept is not
+/// taken for a live one.
+pub const MAX_HOLD_SECS: u32 = 3600;
+
+const HEADER: usize = 8;
+const WAYS: usize = 8;
+const BUCKET_BITS: u32 = 14;
+const TABLE: usize = WAYS << BUCKET_BITS;
+const HINTS: usize = 1 << 17;
+const UNTIL_BITS: u32 = 14;
+const UNTIL_MASK: u64 = (1 << UNTIL_BITS) - 1;
+
+/// The offers over their region of shared memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Offers {
+    table: &'static [AtomicU64],
+    hints: &'static [AtomicU64],
+    key: (u64, u64),
+}
+
+/// For whom an address is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// For nobody.
+    Nobody,
+    /// For the client that was asked about.
+    This,
+    /// For another client.
+    Another,
+}
+
+/// The region is smaller than [`OFFER_WORDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the region of the offers has {0} words of {OFFER_WORDS}")]
+pub struct RegionTooSmall(usize);
+
+impl Offers {
+    /// Takes its place in a region that was zero when it was made; the first to come sets the secret.
+    pub fn new(region: &'static [AtomicU64]) -> Result<Self, RegionTooSmall> {
+        let wrong = RegionTooSmall(region.len());
+        let (header, rest) = region.split_at_checked(HEADER).ok_or(wrong)?;
+        let (table, rest) = rest.split_at_checked(TABLE).ok_or(wrong)?;
+        let hints = rest.get(..HINTS).ok_or(wrong)?;
+        let (first, second) = (header.first().ok_or(wrong)?, header.get(1).ok_or(wrong)?);
+        Ok(Self { table, hints, key: (settle(first), settle(second)) })
+    }
+
+    /// Offers of this process alone, in memory that is never given back: for tools and tests.
+    pub fn private() -> Self {
+        let region: Vec<AtomicU64> = std::iter::repeat_with(AtomicU64::default).take(OFFER_WORDS).collect();
+        let region: &'static [AtomicU64] = Box::leak(region.into_boxed_slice());
+        let (header, rest) = region.split_at(HEADER);
+        let (table, hints) = rest.split_at(TABLE);
+        Self { table, hints, key: (settle(&header[0]), settle(&header[1])) }
+    }
+
+    /// Holds `address` for `client` until `until` (at most [`MAX_HOLD_SECS`] from now); false if it is held for
+    /// another, or if there is no room.
+    pub fn claim(&self, address: Ipv4Addr, client: &ClientKey, until: Timestamp, now: Timestamp) -> bool {
+        let hash = self.hash(client);
+        let until = Timestamp(until.0.clamp(now.0 + 1, now.0 + u64::from(MAX_HOLD_SECS)));
+        let (bucket, tag) = self.bucket(address);
+        let word = tag << (UNTIL_BITS + 32) | (until.0 & UNTIL_MASK) << 32 | u64::from(hash);
+        let Some(place) = bucket_place(bucket, tag, hash, now) else { return false };
+        let Some(slot) = bucket.get(place.0) else { return false };
+        if slot.compare_exchange(place.1, word, SeqCst, SeqCst).is_err() {
+            return false;
+        }
+        // Another process may have put the same address into another place of the bucket meanwhile. Each looks after
+        // it has written, so at least one sees the other, and whoever sees one steps back.
+        let doubled = bucket.iter().enumerate().any(|(i, other)| {
+            let seen = other.load(SeqCst);
+            i != place.0 && tag_of(seen) == tag && live(seen, now) && client_of(seen) != hash
+        });
+        if doubled {
+            let _ = slot.compare_exchange(word, 0, SeqCst, SeqCst);
+            return false;
+        }
+        self.hint(hash).store(u64::from(hash) << 32 | u64::from(u32::from(address)), SeqCst);
+        true
+    }
+
+    /// For whom an address is held, as `client` sees it.
+    pub fn holder(&self, address: Ipv4Addr, client: &ClientKey, now: Timestamp) -> Holder {
+        match self.holder_hash(address, now) {
+            None => Holder::Nobody,
+            Some(hash) if hash == self.hash(client) => Holder::This,
+            Some(_) => Holder::Another,
+        }
+    }
+
+    /// The address held for a client, where it can be told.
+    pub fn held_for(&self, client: &ClientKey, now: Timestamp) -> Option<Ipv4Addr> {
+        let hash = self.hash(client);
+        let word = self.hint(hash).load(SeqCst);
+        let address = Ipv4Addr::from(u32::try_from(word & u64::from(u32::MAX)).ok()?);
+        (word >> 32 == u64::from(hash) && self.holder_hash(address, now) == Some(hash)).then_some(address)
+    }
+
+    /// Gives up the offer of an address, if it is this client's.
+    pub fn release(&self, address: Ipv4Addr, client: &ClientKey) {
+        let hash = self.hash(client);
+        let (bucket, tag) = self.bucket(address);
+        for slot in bucket {
+            let word = slot.load(SeqCst);
+            if word != 0 && tag_of(word) == tag && client_of(word) == hash {
+                let _ = slot.compare_exchange(word, 0, SeqCst, SeqCst);
+            }
+        }
+    }
+
+    /// Clears what ran out; to be called at least every two hours, for `until` wraps. Returns how many are live.
+    pub fn sweep(&self, now: Timestamp) -> usize {
+        let mut alive = 0;
+        for slot in self.table {
+            let word = slot.load(SeqCst);
+            if live(word, now) {
+                alive += 1;
+            } else if word != 0 {
+                let _ = slot.compare_exchange(word, 0, SeqCst, SeqCst);
+            }
+        }
+        alive
+    }
+
+    fn holder_hash(&self, address: Ipv4Addr, now: Timestamp) -> Option<u32> {
+        let (bucket, tag) = self.bucket(address);
+        let mut words = bucket.iter().map(|slot| slot.load(SeqCst));
+        words.find(|word| tag_of(*word) == tag && live(*word, now)).map(client_of)
+    }
+
+    /// Never zero.
+    fn hash(&self, client: &ClientKey) -> u32 {
+        let hash = sip13(self.key.0, self.key.1, client.as_bytes());
+        u32::try_from(hash >> 32).unwrap_or(1).max(1)
+    }
+
+    fn bucket(&self, address: Ipv4Addr) -> (&'static [AtomicU64], u64) {
+        let mixed = scramble(u32::from(address));
+        let bucket = (mixed >> (32 - BUCKET_BITS)) as usize;
+        let tag = u64::from(mixed & ((1 << (32 - BUCKET_BITS)) - 1));
+        (self.table.get(bucket * WAYS..(bucket + 1) * WAYS).unwrap_or_default(), tag)
+    }
+
+    fn hint(&self, hash: u32) -> &'static AtomicU64 {
+        // The region has exactly HINTS words, a power of two.
+        &self.hints[hash as usize % HINTS]
+    }
+}
+
+/// Where an offer of `tag` goes: its old place, else an unused one; with the word found there.
+fn bucket_place(bucket: &[AtomicU64], tag: u64, hash: u32, now: Timestamp) -> Option<(usize, u64)> {
+    let mut unused = None;
+    for (i, slot) in bucket.iter().enumerate() {
+        let word = slot.load(SeqCst);
+        if !live(word, now) {
+            unused = unused.or(Some((i, word)));
+        } else if tag_of(word) == tag {
+            return (client_of(word) == hash).then_some((i, word));
+        }
+    }
+    unused
+}
+
+fn settle(word: &AtomicU64) -> u64 {
+    let mine = secret() | 1;
+    match word.compare_exchange(0, mine, SeqCst, SeqCst) {
+        Ok(_) => mine,
+        Err(theirs) => theirs,
+    }
+}
+
+/// A bijection, so that bucket and tag together are the whole address.
+fn scramble(address: u32) -> u32 {
+    let x = address.wrapping_mul(0x9e37_79b1);
+    let x = x ^ x >> 15;
+    x.wrapping_mul(0x85eb_ca77)
+}
+
+fn tag_of(word: u64) -> u64 {
+    word >> (UNTIL_BITS + 32)
+}
+
+fn client_of(word: u64) -> u32 {
+    (word & u64::from(u32::MAX)) as u32
+}
+
+fn live(word: u64, now: Timestamp) -> bool {
+    let left = (word >> 32 & UNTIL_MASK).wrapping_sub(now.0) & UNTIL_MASK;
+    word != 0 && left > 0 && left <= u64::from(MAX_HOLD_SECS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(n: u32) -> ClientKey {
+        ClientKey::by_client_id(&n.to_be_bytes())
+    }
+
+    const NOW: Timestamp = Timestamp(1_700_000_000);
+    const LATER: Timestamp = Timestamp(NOW.0 + 60);
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
+
+    #[test]
+    fn an_offer_holds_until_its_time_and_only_for_its_client() {
+        let offers = Offers::private();
+        assert!(offers.claim(ADDRESS, &client(1), LATER, NOW));
+        assert!(!offers.claim(ADDRESS, &client(2), LATER, NOW));
+        assert!(offers.claim(ADDRESS, &client(1), LATER, NOW), "again by the same client");
+        assert_eq!(offers.holder(ADDRESS, &client(2), NOW), Holder::Another);
+        assert_eq!(offers.held_for(&client(1), NOW), Some(ADDRESS));
+        assert_eq!(offers.holder(ADDRESS, &client(2), LATER), Holder::Nobody);
+        assert!(offers.claim(ADDRESS, &client(2), LATER.plus(60), LATER));
+        assert_eq!(offers.held_for(&client(1), LATER), None);
+    }
+
+    #[test]
+    fn release_counts_only_from_the_client_itself() {
+        let offers = Offers::private();
+        assert!(offers.claim(ADDRESS, &client(1), LATER, NOW));
+        offers.release(ADDRESS, &client(2));
+        assert_eq!(offers.holder(ADDRESS, &client(1), NOW), Holder::This);
+        offers.release(ADDRESS, &client(1));
+        assert_eq!(offers.holder(ADDRESS, &client(1), NOW), Holder::Nobody);
+    }
+
+    #[test]
+    fn a_second_view_of_the_region_sees_the_same_offers() {
+        let region: Vec<AtomicU64> = std::iter::repeat_with(AtomicU64::default).take(OFFER_WORDS).collect();
+        let region: &'static [AtomicU64] = Box::leak(region.into_boxed_slice());
+        let (one, two) = (Offers::new(region).unwrap(), Offers::new(region).unwrap());
+        assert!(one.claim(ADDRESS, &client(1), LATER, NOW));
+        assert_eq!(two.held_for(&client(1), NOW), Some(ADDRESS));
+        assert!(Offers::new(&region[1..]).is_err());
+    }
+
+    #[test]
+    fn sweep_clears_what_ran_out_before_it_could_wrap() {
+        let offers = Offers::private();
+        assert!(offers.claim(ADDRESS, &client(1), LATER, NOW));
+        assert_eq!(offers.sweep(NOW), 1);
+        assert_eq!(offers.sweep(LATER), 0);
+        assert_eq!(offers.holder(ADDRESS, &client(1), Timestamp(LATER.0 + (1 << UNTIL_BITS) - 10)), Holder::Nobody);
+    }
+
+    #[test]
+    fn addresses_do_not_stand_for_one_another() {
+        let offers = Offers::private();
+        for n in 0..60_000_u32 {
+            let address = Ipv4Addr::from(0x0a00_0000 + n);
+            let held = offers.claim(address, &client(n), LATER, NOW);
+            assert_eq!(offers.holder(address, &client(n), NOW) == Holder::This, held);
+        }
+        let others = (0..60_000_u32).filter(|n| {
+            offers.holder(Ipv4Addr::from(0x0b00_0000 + n), &client(*n), NOW) != Holder::Nobody
+        });
+        assert_eq!(others.count(), 0);
+    }
+
+    #[test]
+    fn threads_that_race_for_addresses_never_both_win() {
+        let offers = Offers::private();
+        let start = std::sync::Barrier::new(4);
+        let won: Vec<Vec<u32>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|n| {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        let mine = |a: &u32| offers.claim(Ipv4Addr::from(*a), &client(n), LATER, NOW);
+                        (0..20_000_u32).filter(mine).collect()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        let mut all: Vec<u32> = won.into_iter().flatten().collect();
+        let before = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), before);
+    }
+}

@@ -1,0 +1,212 @@
+//! Subnets, pools and links of one configuration, laid out for look-ups by address. Made once a generation, shared
+//! by the engine, the keeper and the pipeline; never changes.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::config::{AddressRange, Config, Network};
+
+use super::types::{PoolId, SubnetId};
+
+/// One subnet.
+#[derive(Debug, Clone)]
+pub struct SubnetSpec {
+    /// Its place in the configuration.
+    pub id: SubnetId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its prefix.
+    pub network: Network,
+    /// Its pools, by name.
+    pub pools: Vec<PoolId>,
+    /// The subnets on its link, itself first.
+    link: Vec<SubnetId>,
+}
+
+/// One pool of dynamic addresses.
+#[derive(Debug, Clone)]
+pub struct PoolSpec {
+    /// Its place among all pools.
+    pub id: PoolId,
+    /// The subnet it belongs to.
+    pub subnet: SubnetId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// First to last address.
+    pub range: AddressRange,
+    /// What of the range is never given out, in order and without overlap.
+    blocked: Vec<AddressRange>,
+}
+
+/// A link (broadcast domain): a client has one binding on each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u16);
+
+/// All subnets and pools.
+#[derive(Debug)]
+pub struct Topology {
+    subnets: Vec<SubnetSpec>,
+    pools: Vec<PoolSpec>,
+    /// (first address, subnet), ascending; subnets do not overlap.
+    subnet_order: Vec<(u32, SubnetId)>,
+    /// (first address, pool), ascending; pools do not overlap.
+    pool_order: Vec<(u32, PoolId)>,
+}
+
+impl Topology {
+    /// Lays out the subnets of a checked configuration (no overlaps, at most 65,535 pools).
+    pub fn new(config: &Config) -> Arc<Self> {
+        let specs = &config.dhcp.subnets;
+        let mut subnets = Vec::with_capacity(specs.len());
+        let mut pools: Vec<PoolSpec> = Vec::new();
+        let server_ids = config.dhcp.common.server_id.into_iter();
+        let global: Vec<Ipv4Addr> =
+            routers(&config.dhcp.common.options).into_iter().chain(server_ids).collect();
+        for (i, subnet) in specs.iter().enumerate() {
+            let id = SubnetId(narrow(i));
+            let mut own = Vec::new();
+            for pool in &subnet.pools {
+                let single = global
+                    .iter()
+                    .copied()
+                    .chain(routers(&subnet.common.options))
+                    .chain(routers(&pool.options))
+                    .chain(subnet.common.server_id);
+                let blocked = blocked(pool.range, subnet.network, &subnet.exclude, single);
+                let pool_id = PoolId(narrow(pools.len()));
+                own.push(pool_id);
+                pools.push(PoolSpec {
+                    id: pool_id,
+                    subnet: id,
+                    name: pool.name.as_str().into(),
+                    range: pool.range,
+                    blocked,
+                });
+            }
+            let shares = |other: &&(usize, &crate::config::model::Subnet)| {
+                other.0 == i || (subnet.shared_network.is_some() && other.1.shared_network == subnet.shared_network)
+            };
+            let mut link: Vec<SubnetId> =
+                specs.iter().enumerate().collect::<Vec<_>>().iter().filter(shares).map(|o| SubnetId(narrow(o.0))).collect();
+            link.sort_by_key(|other| (*other != id, *other));
+            subnets.push(SubnetSpec {
+                id,
+                name: subnet.name.as_str().into(),
+                network: subnet.network,
+                pools: own,
+                link,
+            });
+        }
+        let mut subnet_order: Vec<_> = subnets.iter().map(|s| (u32::from(s.network.first()), s.id)).collect();
+        subnet_order.sort_unstable();
+        let mut pool_order: Vec<_> = pools.iter().map(|p| (u32::from(p.range.first()), p.id)).collect();
+        pool_order.sort_unstable();
+        Arc::new(Self { subnets, pools, subnet_order, pool_order })
+    }
+
+    /// All subnets; [`SubnetId`] is the place in it.
+    pub fn subnets(&self) -> &[SubnetSpec] {
+        &self.subnets
+    }
+
+    /// All pools; [`PoolId`] is the place in it.
+    pub fn pools(&self) -> &[PoolSpec] {
+        &self.pools
+    }
+
+    /// A subnet by its id.
+    pub fn subnet(&self, id: SubnetId) -> Option<&SubnetSpec> {
+        self.subnets.get(usize::from(id.0))
+    }
+
+    /// A pool by its id.
+    pub fn pool(&self, id: PoolId) -> Option<&PoolSpec> {
+        self.pools.get(usize::from(id.0))
+    }
+
+    /// The subnets that share the link of this one, it first; empty for an unknown id.
+    pub fn link(&self, id: SubnetId) -> &[SubnetId] {
+        self.subnet(id).map_or(&[], |s| &s.link)
+    }
+
+    /// The link of a subnet.
+    pub fn link_of(&self, id: SubnetId) -> LinkId {
+        LinkId(self.link(id).iter().map(|s| s.0).min().unwrap_or(id.0))
+    }
+
+    /// The link that an address lies on.
+    pub fn link_at(&self, address: Ipv4Addr) -> Option<LinkId> {
+        self.subnet_of(address).map(|subnet| self.link_of(subnet))
+    }
+
+    /// The subnet that holds an address.
+    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<SubnetId> {
+        let id = at_or_below(&self.subnet_order, address)?;
+        self.subnet(id)?.network.contains(address).then_some(id)
+    }
+
+    /// The pool that holds an address, also where the address is never given out.
+    pub fn pool_of(&self, address: Ipv4Addr) -> Option<PoolId> {
+        let id = at_or_below(&self.pool_order, address)?;
+        self.pool(id)?.range.contains(address).then_some(id)
+    }
+
+    /// Whether a pool must not give this address out: excluded, a router, the server itself, the network's own or
+    /// the broadcast address.
+    pub fn never_given(&self, address: Ipv4Addr) -> bool {
+        let Some(pool) = self.pool_of(address).and_then(|id| self.pool(id)) else { return true };
+        let after = pool.blocked.partition_point(|range| range.first() <= address);
+        after.checked_sub(1).and_then(|i| pool.blocked.get(i)).is_some_and(|range| range.contains(address))
+    }
+}
+
+impl PoolSpec {
+    /// What of the range is never given out, in order and without overlap.
+    pub fn blocked(&self) -> &[AddressRange] {
+        &self.blocked
+    }
+}
+
+/// The configuration check bounds subnets and pools far below.
+fn narrow(place: usize) -> u16 {
+    u16::try_from(place).unwrap_or(u16::MAX)
+}
+
+fn at_or_below<T: Copy>(order: &[(u32, T)], address: Ipv4Addr) -> Option<T> {
+    let after = order.partition_point(|(first, _)| *first <= u32::from(address));
+    order.get(after.checked_sub(1)?).map(|(_, id)| *id)
+}
+
+/// The addresses that the option `routers` (3) names at one level, as one text or a list.
+fn routers(options: &crate::config::model::Options) -> Vec<Ipv4Addr> {
+    let texts: Vec<&str> = match options.get("routers") {
+        Some(serde_json::Value::String(text)) => text.split([',', ' ']).collect(),
+        Some(serde_json::Value::Array(values)) => values.iter().filter_map(|v| v.as_str()).collect(),
+        _ => Vec::new(),
+    };
+    texts.into_iter().filter_map(|text| text.trim().parse().ok()).collect()
+}
+
+fn blocked(
+    range: AddressRange,
+    network: Network,
+    exclude: &[AddressRange],
+    single: impl Iterator<Item = Ipv4Addr>,
+) -> Vec<AddressRange> {
+    let ends = [network.first(), network.last()].into_iter().filter(|end| !network.is_host(*end));
+    let singles = single.chain(ends).filter_map(|a| AddressRange::new(a, a));
+    let mut all: Vec<AddressRange> = exclude.iter().copied().chain(singles).filter(|r| r.overlaps(range)).collect();
+    all.sort_unstable();
+    let mut merged: Vec<AddressRange> = Vec::with_capacity(all.len());
+    for next in all {
+        let joined = merged
+            .last()
+            .filter(|last| last.last() >= next.first())
+            .and_then(|last| AddressRange::new(last.first(), last.last().max(next.last())));
+        match (joined, merged.last_mut()) {
+            (Some(joined), Some(last)) => *last = joined,
+            _ => merged.push(next),
+        }
+    }
+    merged
+}

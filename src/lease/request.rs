@@ -1,0 +1,246 @@
+//! REQUEST: who is granted what (RFC 2131 §4.3.2, table 4). Each NAK and each silence is argued where it is decided.
+//!
+//! What our own leases prove wrong is always answered by a NAK: two clients on one address is worse than anything. What
+//! merely looks wrong, an address that we know nothing of, is answered by a NAK only where `authoritative` says that
+//! nobody else serves these links.
+
+use std::net::Ipv4Addr;
+
+use super::engine::{LeaseManager, Scope, Standing};
+use super::offers::Holder;
+use super::pools::LinkId;
+use super::store::{ClientRef, LeaseStore};
+use super::types::{Client, LeaseEvent, LeaseState, PoolId, Timestamp};
+
+/// A REQUEST in its four states, with the address asked for (option 50, or ciaddr when renewing or rebinding).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Answers our offer (server identifier is ours).
+    Selecting(Ipv4Addr),
+    /// The client restarted and remembers an address.
+    InitReboot(Ipv4Addr),
+    /// Unicast to us at T1.
+    Renewing(Ipv4Addr),
+    /// Broadcast at T2.
+    Rebinding(Ipv4Addr),
+}
+
+/// Answer to a REQUEST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Granted, once the batch is committed.
+    Ack {
+        /// The address.
+        address: Ipv4Addr,
+        /// Its pool.
+        pool: PoolId,
+        /// For how many seconds from now; `u32::MAX`: for ever.
+        lease_secs: u32,
+        /// [`LeaseEvent::Granted`] or [`LeaseEvent::Renewed`].
+        event: LeaseEvent,
+        /// Since when the client holds it.
+        starts: Timestamp,
+    },
+    /// Refused.
+    Nak(NakReason),
+    /// Not ours to answer.
+    Silence(SilenceReason),
+}
+
+/// Why a REQUEST is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NakReason {
+    /// The address does not belong to the client's link.
+    WrongNetwork,
+    /// It is leased or offered to another client.
+    HeldByAnother,
+    /// It was found in use and rests.
+    Resting,
+    /// It lies in no pool open to the client, or is never given out.
+    NotPermitted,
+    /// The client has a lease of another address.
+    AnotherLease,
+}
+
+impl NakReason {
+    /// Text for the log and for option 56.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::WrongNetwork => "address belongs to another network",
+            Self::HeldByAnother => "address is held by another client",
+            Self::Resting => "address was found in use",
+            Self::NotPermitted => "address is not available to this client",
+            Self::AnotherLease => "client has another lease",
+        }
+    }
+}
+
+/// Why a REQUEST is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SilenceReason {
+    /// We have no record of the client (RFC 2131 §4.3.2, INIT-REBOOT).
+    UnknownClient,
+    /// It looks wrong, but another server may know better.
+    NotAuthoritative,
+}
+
+impl SilenceReason {
+    /// Text for the log.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::UnknownClient => "unknown client",
+            Self::NotAuthoritative => "not authoritative",
+        }
+    }
+}
+
+impl<S: LeaseStore> LeaseManager<S> {
+    /// Decides on a REQUEST; `lease_secs` tells how long this client may have an address of a pool.
+    pub fn request(
+        &mut self,
+        client: &Client,
+        scope: &Scope<'_>,
+        ask: Ask,
+        lease_secs: &dyn Fn(PoolId) -> u32,
+    ) -> Answer {
+        let decided = match ask {
+            Ask::Selecting(address) => self.selecting(client, scope, address),
+            Ask::InitReboot(address) => self.init_reboot(client, scope, address),
+            Ask::Renewing(address) => self.extending(client, scope, address, true),
+            Ask::Rebinding(address) => self.extending(client, scope, address, false),
+        };
+        match decided {
+            Ok((address, pool)) => self.grant(client, self.link(scope), address, pool, lease_secs(pool)),
+            Err(answer) => answer,
+        }
+    }
+
+    /// The client names us as its server, so it must have an answer, whether we are authoritative or not.
+    fn selecting(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> Decision {
+        match self.permitted(address, scope) {
+            // An offer that was lost with the shared memory is no reason to refuse: what is free may be granted.
+            Some(pool) => self.available(client, address).map(|()| (address, pool)).map_err(Answer::Nak),
+            None if self.on_link(scope, address) => Err(Answer::Nak(NakReason::NotPermitted)),
+            None => Err(Answer::Nak(NakReason::WrongNetwork)),
+        }
+    }
+
+    fn init_reboot(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> Decision {
+        // "If the DHCP server detects that the client is on the wrong net … the server SHOULD send a DHCPNAK."
+        if !self.on_link(scope, address) {
+            return Err(self.nak_if_authoritative(NakReason::WrongNetwork));
+        }
+        let Some(last) = self.link(scope).and_then(|link| self.binding(&client.key, link)) else {
+            // "If the DHCP server has no record of this client, then it MUST remain silent", for another server on the
+            // link may know it. But an address that we leased to somebody else is no other server's: an
+            // authoritative server saves the client the wait.
+            return Err(match self.standing(address, &client.key) {
+                Standing::Anothers if self.settings.authoritative => Answer::Nak(NakReason::HeldByAnother),
+                Standing::Open | Standing::Own | Standing::Anothers | Standing::Resting => {
+                    Answer::Silence(SilenceReason::UnknownClient)
+                }
+            });
+        };
+        // "… whether the client's notion of its IP address is correct": we know better, so NAK.
+        if last != address {
+            return Err(Answer::Nak(NakReason::AnotherLease));
+        }
+        let pool = self.permitted(address, scope).ok_or(Answer::Nak(NakReason::NotPermitted))?;
+        self.available(client, address).map(|()| (address, pool)).map_err(Answer::Nak)
+    }
+
+    /// RENEWING (`to_us`: unicast to the server that granted the lease) and REBINDING (broadcast, to anybody).
+    ///
+    /// RFC 2131 says nothing of a binding that the server does not know. Where the address is free and open to the
+    /// client, it is granted: that is what an administrator expects after the lease file was lost, since a NAK would
+    /// cut off every client of the site at once; and the transaction still guards against a second holder. A rebinding
+    /// client may be another server's, so without `authoritative` that one is left alone.
+    fn extending(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr, to_us: bool) -> Decision {
+        let standing = self.standing(address, &client.key);
+        match standing {
+            Standing::Anothers => return Err(Answer::Nak(NakReason::HeldByAnother)),
+            Standing::Resting => return Err(Answer::Nak(NakReason::Resting)),
+            Standing::Open | Standing::Own => {}
+        }
+        let Some(pool) = self.permitted(address, scope) else {
+            return Err(match standing {
+                // Its lease, but the configuration has changed: it must move.
+                Standing::Own => Answer::Nak(NakReason::NotPermitted),
+                _ if self.on_link(scope, address) => self.nak_if_authoritative(NakReason::NotPermitted),
+                _ => self.nak_if_authoritative(NakReason::WrongNetwork),
+            });
+        };
+        let known = || self.at(address).is_some_and(|held| held.client.key == client.key.as_bytes());
+        if standing == Standing::Open && !to_us && !self.settings.authoritative && !known() {
+            return Err(Answer::Silence(SilenceReason::NotAuthoritative));
+        }
+        self.available(client, address).map(|()| (address, pool)).map_err(Answer::Nak)
+    }
+
+    /// Whether nobody else has a claim on the address.
+    fn available(&self, client: &Client, address: Ipv4Addr) -> Result<(), NakReason> {
+        match self.standing(address, &client.key) {
+            Standing::Own => Ok(()),
+            Standing::Anothers => Err(NakReason::HeldByAnother),
+            Standing::Resting => Err(NakReason::Resting),
+            Standing::Open => match self.offers.holder(address, &client.key, self.now) {
+                Holder::Nobody | Holder::This => Ok(()),
+                Holder::Another => Err(NakReason::HeldByAnother),
+            },
+        }
+    }
+
+    fn on_link(&self, scope: &Scope<'_>, address: Ipv4Addr) -> bool {
+        self.topology.subnet_of(address).is_some_and(|subnet| scope.subnets.contains(&subnet))
+    }
+
+    fn nak_if_authoritative(&self, reason: NakReason) -> Answer {
+        if self.settings.authoritative { Answer::Nak(reason) } else { Answer::Silence(SilenceReason::NotAuthoritative) }
+    }
+
+    /// Writes the lease into the batch; a lease of another address on the link ends with it: one binding for each
+    /// client and link.
+    fn grant(&mut self, client: &Client, link: Option<LinkId>, address: Ipv4Addr, pool: PoolId, secs: u32) -> Answer {
+        let other = link
+            .and_then(|link| self.binding(&client.key, link))
+            .filter(|other| *other != address && self.standing(*other, &client.key) == Standing::Own);
+        let renewal = self.standing(address, &client.key) == Standing::Own;
+        let held = self.at(address);
+        let starts = held.filter(|_| renewal).map_or(self.now, |held| held.starts);
+        let expires = self.now.plus(secs);
+        let mut holder = client.clone();
+        if let Some(held) = held.filter(|_| renewal) {
+            remember(&mut holder, &held.client);
+        }
+        // A client that sends its REQUEST twice within a second gets the same answer, and the disk has it already.
+        let unchanged = renewal
+            && other.is_none()
+            && held.is_some_and(|held| held.expires == expires && held.client == ClientRef::from(&holder));
+        // Who renews has lived with the address: it is no longer suspect.
+        let declines = if renewal { 0 } else { held.map_or(0, |held| held.declines) };
+        let event = if renewal && starts != self.now { LeaseEvent::Renewed } else { LeaseEvent::Granted };
+        if let Some(other) = other {
+            self.end_lease(other);
+        }
+        if !unchanged {
+            let written = if renewal { LeaseEvent::Renewed } else { LeaseEvent::Granted };
+            let lease = self.new_lease(address, pool, holder, LeaseState::Active, starts, expires);
+            self.push(written, lease, declines);
+        }
+        Answer::Ack { address, pool, lease_secs: secs, event, starts }
+    }
+}
+
+type Decision = Result<(Ipv4Addr, PoolId), Answer>;
+
+/// A renewal goes past the relay (RFC 2131 §4.3.2): what the relay told of the client stays known.
+fn remember(client: &mut Client, before: &ClientRef<'_>) {
+    if client.relay.is_none() && client.circuit_id.is_none() && client.remote_id.is_none() {
+        client.relay = before.relay;
+        client.circuit_id = before.circuit_id.map(Into::into);
+        client.remote_id = before.remote_id.map(Into::into);
+    }
+    if client.hostname.is_none() {
+        client.hostname = before.hostname.map(Into::into);
+    }
+}
