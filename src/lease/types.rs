@@ -1,8 +1,10 @@
 //! What a lease is: addresses, clients, states, times. Plain data, used from the engine to the commands.
 
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+pub use crate::protocol::HardwareAddress;
+pub use crate::protocol::hardware::hex_with_colons;
 
 /// Seconds since 1970 on the lease clock, which runs with the boot-time clock: a step of the wall clock does
 /// not move it.
@@ -20,53 +22,6 @@ impl Timestamp {
     }
 }
 
-/// A hardware address as in `htype`, `hlen`, `chaddr` (RFC 2131 §2), at most 16 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct HardwareAddress {
-    kind: u8,
-    length: u8,
-    bytes: [u8; 16],
-}
-
-impl HardwareAddress {
-    /// `kind` is the ARP hardware type (1: Ethernet); none where `bytes` is longer than 16.
-    pub fn new(kind: u8, bytes: &[u8]) -> Option<Self> {
-        let mut all = [0; 16];
-        all.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self { kind, length: u8::try_from(bytes.len()).ok()?, bytes: all })
-    }
-
-    /// The ARP hardware type.
-    pub fn kind(&self) -> u8 {
-        self.kind
-    }
-
-    /// The address itself, 0 to 16 bytes.
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
-    }
-}
-
-impl fmt::Display for HardwareAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex_with_colons(self.bytes(), f)
-    }
-}
-
-impl fmt::Debug for HardwareAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{self}", self.kind)
-    }
-}
-
-/// Writes `00:11:22`.
-pub fn hex_with_colons(bytes: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
-    for (i, byte) in bytes.iter().enumerate() {
-        write!(f, "{}{byte:02x}", if i == 0 { "" } else { ":" })?;
-    }
-    Ok(())
-}
-
 /// What identifies a client on its link. The first byte says which kind of identity follows, so that a
 /// client-id never equals a hardware address by chance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,7 +35,7 @@ impl ClientKey {
 
     /// By hardware type and address.
     pub fn by_hardware(address: &HardwareAddress) -> Self {
-        let mut bytes = vec![2, address.kind];
+        let mut bytes = vec![2, address.kind()];
         bytes.extend_from_slice(address.bytes());
         Self(bytes.into())
     }
