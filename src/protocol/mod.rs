@@ -1,8 +1,22 @@
 //! The format of DHCP packets, and nothing but the format: bytes in, [`DhcpMessage`] out, and back.
 //!
-//! No socket, no clock, no lease. dhcproto reads and writes on the main path; where it errs (see [`parser`]),
-//! the code here reads what it leaves out.
+//! No socket, no clock, no lease. dhcproto reads and writes on the main path; where it errs (see [`parser`] and
+//! [`encode`]), the code here is right.
 
+pub mod encode;
+mod fqdn;
+pub mod frame;
 pub mod hardware;
+pub mod message;
+pub mod options;
+pub mod parser;
+pub mod relay;
+mod walk;
+
+#[cfg(test)]
+mod tests;
 
 pub use hardware::HardwareAddress;
+pub use message::{DhcpMessage, MessageType, code};
+pub use parser::{DhcpParser, Malformed};
+pub use relay::RelayInformation;

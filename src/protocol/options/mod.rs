@@ -1,0 +1,64 @@
+//! DHCP options as the administrator names and writes them: the table of all options, the codec from
+//! configuration values to bytes, and the check of every option map in a configuration.
+
+pub mod check;
+pub mod codec;
+mod names;
+pub mod table;
+
+use serde_json::Value;
+
+pub use check::check;
+pub use codec::ValueError;
+pub use table::{Kind, OptionSpec};
+
+/// An option value ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionValue {
+    /// The option's number, 1 to 254.
+    pub code: u8,
+    /// Its bytes; more than 255 are split on the wire (RFC 3396).
+    pub bytes: Vec<u8>,
+}
+
+impl OptionValue {
+    /// From one entry of an `options` map: a name of the table, or `option-CODE`.
+    pub fn from_config(name: &str, value: &Value) -> Result<Self, ValueError> {
+        let (code, kind) = resolve(name)?;
+        let bytes = match kind {
+            Some(kind) => codec::encode(kind, value)?,
+            None if value.is_object() => codec::encode(Kind::Opaque, value)?,
+            None => {
+                return Err(ValueError::new(format!("option {code} has no known type"))
+                    .hint(format!("name the format: option-{code}: {{hex: \"0a0b\"}}, or text, ip, u8, u16, u32")));
+            }
+        };
+        Ok(Self { code, bytes })
+    }
+}
+
+/// The code that a name stands for, and its kind if the table has it.
+fn resolve(name: &str) -> Result<(u8, Option<Kind>), ValueError> {
+    if let Some(row) = table::by_name(name) {
+        return Ok((row.code, Some(row.kind)));
+    }
+    let Some(number) = name.strip_prefix("option-") else {
+        return Err(unknown(name));
+    };
+    match number.parse::<u8>() {
+        Ok(0 | 255) => Err(ValueError::new(format!("option {number} is padding or the end, not an option"))),
+        Ok(code) => Ok((code, table::by_code(code).map(|row| row.kind))),
+        Err(_) => Err(unknown(name).hint("option-CODE with a code from 1 to 254")),
+    }
+}
+
+fn unknown(name: &str) -> ValueError {
+    let error = ValueError::new(format!("\"{name}\" is not an option"));
+    let names = table::table().iter().flat_map(|row| std::iter::once(row.name).chain(row.alias));
+    let nearest = names.map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        // Below that they have little more than a letter in common.
+        Some((likeness, known)) if likeness > 0.8 => error.hint(format!("did you mean \"{known}\"?")),
+        _ => error.hint("any option can be given by its code: option-224: {hex: \"0a0b\"}"),
+    }
+}

@@ -1,0 +1,66 @@
+//! Domain names on the wire (RFC 1035 §3.1), with compression where an option wants it (§4.1.4, RFC 3397 §2).
+
+/// The names one after the other. On error: the name that is none.
+pub(super) fn encode<'n>(names: &[&'n str], compress: bool) -> Result<Vec<u8>, &'n str> {
+    let mut out = Vec::new();
+    // Where a tail of a name was written: the tail in lower case, its offset.
+    let mut tails: Vec<(String, u16)> = Vec::new();
+    for &name in names {
+        let bare = name.strip_suffix('.').unwrap_or(name);
+        if bare.is_empty() || bare.len() > 253 || bare.split('.').any(|label| !is_label(label)) {
+            return Err(name);
+        }
+        let mut rest = Some(bare);
+        let mut pointer = None;
+        while let Some(tail) = rest {
+            let lower = tail.to_ascii_lowercase();
+            pointer = tails.iter().find(|(known, _)| compress && *known == lower).map(|(_, at)| *at);
+            if pointer.is_some() {
+                break;
+            }
+            // A pointer has 14 bits; what lies beyond cannot be pointed at.
+            if let Some(at) = u16::try_from(out.len()).ok().filter(|at| *at < 0x4000) {
+                tails.push((lower, at));
+            }
+            let (label, next) = tail.split_once('.').map_or((tail, None), |(label, next)| (label, Some(next)));
+            out.push(u8::try_from(label.len()).map_err(|_| name)?);
+            out.extend(label.as_bytes());
+            rest = next;
+        }
+        match pointer {
+            Some(at) => out.extend((0xc000 | at).to_be_bytes()),
+            None => out.push(0),
+        }
+    }
+    Ok(out)
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_tails_are_written_once() {
+        // The example of RFC 3397 §2 in spirit: the second name points into the first.
+        let bytes = encode(&["eng.apple.com.", "marketing.apple.com"], true).unwrap();
+        assert_eq!(bytes, b"\x03eng\x05apple\x03com\0\x09marketing\xc0\x04");
+    }
+
+    #[test]
+    fn without_compression_every_name_is_whole() {
+        let bytes = encode(&["a.b", "c.b"], false).unwrap();
+        assert_eq!(bytes, b"\x01a\x01b\0\x01c\x01b\0");
+    }
+
+    #[test]
+    fn what_is_no_name_is_returned() {
+        let long = "x".repeat(64);
+        for name in ["", ".", "a..b", "a b.org", long.as_str()] {
+            assert_eq!(encode(&["ok.org", name], true), Err(name));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `DhcpParser`: bytes → [`DhcpMessage`]. Owns the checks of a packet's frame; decides nothing about its meaning.
+//!
+//! dhcproto reads the header and, on the common path, the options. Its decoder is lenient, so the frame is
+//! checked before it: it ignores the magic cookie, slices `chaddr` by an unchecked `hlen`, ends silently at a
+//! broken option, joins the pieces of a long option only where they are neighbours, and cuts `sname` and `file`
+//! at their first NUL, which loses options there. Where a packet has pieces apart or overloaded fields (RFC 3396,
+//! RFC 2132 §9.3), the options are collected here instead.
+
+use dhcproto::v4::{MAGIC, Opcode, borrowed};
+
+use super::message::{DhcpMessage, Held, MessageType, code};
+use super::walk::{Truncated, Walk};
+
+/// Header and cookie; a shorter packet carries no option and is no DHCP (RFC 2131 §2).
+const HEADER_BYTES: usize = 240;
+const COOKIE_AT: usize = 236;
+/// `chaddr` is a field of 16 bytes (RFC 2131 §2).
+const HARDWARE_BYTES: u8 = 16;
+const SNAME: std::ops::Range<usize> = 44..108;
+const FILE: std::ops::Range<usize> = 108..236;
+
+/// Reads packets. Stateless: a name for the two entries.
+#[derive(Debug, Clone, Copy)]
+pub struct DhcpParser;
+
+/// Why a packet is no message. Each reason has a counter of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Malformed {
+    /// Fewer than 240 bytes.
+    #[error("packet is shorter than a DHCP header")]
+    TooShort,
+    /// `op` is not the one expected: 1 for a request.
+    #[error("op is not a request")]
+    NotARequest,
+    /// `hlen` is above 16.
+    #[error("hardware address is longer than 16 bytes")]
+    HardwareLength,
+    /// No magic cookie (plain BOOTP without options is not served).
+    #[error("magic cookie is missing")]
+    Cookie,
+    /// An option ends beyond the options field.
+    #[error("option {0} is truncated")]
+    OptionTruncated(u8),
+    /// An option in `file` or `sname` ends beyond that field.
+    #[error("option {0} in an overloaded field is truncated")]
+    OverloadTruncated(u8),
+    /// An option that decides about the answer has a length that its definition forbids.
+    #[error("option {0} has a wrong length")]
+    OptionLength(u8),
+    /// No message type (option 53): BOOTP with vendor extensions.
+    #[error("message type is missing")]
+    NoMessageType,
+}
+
+impl Malformed {
+    /// The label in counters: `too-short`, `option-truncated`, ….
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::TooShort => "too-short",
+            Self::NotARequest => "not-a-request",
+            Self::HardwareLength => "hardware-length",
+            Self::Cookie => "cookie",
+            Self::OptionTruncated(_) => "option-truncated",
+            Self::OverloadTruncated(_) => "overload-truncated",
+            Self::OptionLength(_) => "option-length",
+            Self::NoMessageType => "no-message-type",
+        }
+    }
+}
+
+impl DhcpParser {
+    /// Reads what a client or a relay sent (`op` 1). Never panics, whatever the bytes.
+    pub fn parse(bytes: &[u8]) -> Result<DhcpMessage<'_>, Malformed> {
+        read(bytes, Opcode::BootRequest)
+    }
+
+    /// Reads what a server sent (`op` 2): for `probe` and for tests.
+    pub fn parse_reply(bytes: &[u8]) -> Result<DhcpMessage<'_>, Malformed> {
+        read(bytes, Opcode::BootReply)
+    }
+}
+
+fn read(bytes: &[u8], expected: Opcode) -> Result<DhcpMessage<'_>, Malformed> {
+    let field = bytes.get(HEADER_BYTES..).ok_or(Malformed::TooShort)?;
+    let header = borrowed::Message::new(bytes).map_err(|_| Malformed::TooShort)?;
+    if header.opcode() != expected {
+        return Err(Malformed::NotARequest);
+    }
+    if header.hlen() > HARDWARE_BYTES {
+        return Err(Malformed::HardwareLength);
+    }
+    if bytes.get(COOKIE_AT..HEADER_BYTES) != Some(&MAGIC[..]) {
+        return Err(Malformed::Cookie);
+    }
+    let options = if plain(field)? { header.opts().map(Held::Whole).collect() } else { join(bytes, field)? };
+    let kind = kind(&options)?;
+    let message = DhcpMessage::new(header, options, kind);
+    lengths(&message)?;
+    Ok(message)
+}
+
+/// Checks the frame of the options field. True where no code comes twice and nothing is overloaded, so that
+/// dhcproto's iterator yields the options as they are.
+fn plain(field: &[u8]) -> Result<bool, Malformed> {
+    let mut seen = [0_u64; 4];
+    let mut plain = true;
+    for option in Walk::options(field) {
+        let (option, _) = option.map_err(|Truncated(code)| Malformed::OptionTruncated(code))?;
+        let bit = 1 << (option % 64);
+        if let Some(word) = seen.get_mut(usize::from(option / 64)) {
+            plain &= *word & bit == 0 && option != code::OVERLOAD;
+            *word |= bit;
+        }
+    }
+    Ok(plain)
+}
+
+/// Collects the options over all fields, in the order options → file → sname, and joins the pieces that share
+/// a code (RFC 3396 §5 and §7).
+fn join<'a>(bytes: &'a [u8], field: &'a [u8]) -> Result<Vec<Held<'a>>, Malformed> {
+    let mut options: Vec<(u8, Vec<u8>)> = Vec::with_capacity(16);
+    for option in Walk::options(field) {
+        let (code, data) = option.map_err(|Truncated(code)| Malformed::OptionTruncated(code))?;
+        append(&mut options, code, data);
+    }
+    let (file, sname) = overloaded(&options)?;
+    for range in [file.then_some(FILE), sname.then_some(SNAME)].into_iter().flatten() {
+        for option in Walk::options(bytes.get(range).unwrap_or_default()) {
+            let (code, data) = option.map_err(|Truncated(code)| Malformed::OverloadTruncated(code))?;
+            append(&mut options, code, data);
+        }
+    }
+    Ok(options.into_iter().map(|(code, data)| Held::Joined { code, data }).collect())
+}
+
+fn append(options: &mut Vec<(u8, Vec<u8>)>, code: u8, data: &[u8]) {
+    match options.iter_mut().find(|(known, _)| *known == code) {
+        Some((_, all)) => all.extend_from_slice(data),
+        None => options.push((code, data.to_vec())),
+    }
+}
+
+/// Whether `file` and `sname` hold options (RFC 2132 §9.3: 1, 2 or 3; another value means nothing).
+fn overloaded(options: &[(u8, Vec<u8>)]) -> Result<(bool, bool), Malformed> {
+    match options.iter().find(|(code, _)| *code == code::OVERLOAD).map(|(_, data)| data.as_slice()) {
+        None => Ok((false, false)),
+        Some([value]) => Ok((matches!(value, 1 | 3), matches!(value, 2 | 3))),
+        Some(_) => Err(Malformed::OptionLength(code::OVERLOAD)),
+    }
+}
+
+fn kind(options: &[Held<'_>]) -> Result<MessageType, Malformed> {
+    let option = options.iter().find(|option| option.code() == code::MESSAGE_TYPE);
+    match option.ok_or(Malformed::NoMessageType)?.data() {
+        [kind] => Ok(MessageType::from(*kind)),
+        _ => Err(Malformed::OptionLength(code::MESSAGE_TYPE)),
+    }
+}
+
+/// The options that decide which state the client is in must be what they claim to be: a broken server
+/// identifier read as "none" would turn SELECTING into INIT-REBOOT and earn the client a NAK.
+fn lengths(message: &DhcpMessage<'_>) -> Result<(), Malformed> {
+    for (code, bytes) in
+        [(code::REQUESTED_ADDRESS, 4), (code::LEASE_TIME, 4), (code::SERVER_ID, 4), (code::MAX_MESSAGE_SIZE, 2)]
+    {
+        if message.option(code).is_some_and(|data| data.len() != bytes) {
+            return Err(Malformed::OptionLength(code));
+        }
+    }
+    // A longer identifier has no place in a lease (RFC 3396 would allow it, nobody sends it).
+    match message.option(code::CLIENT_ID) {
+        Some(id) if id.len() > 255 => Err(Malformed::OptionLength(code::CLIENT_ID)),
+        _ => Ok(()),
+    }
+}
