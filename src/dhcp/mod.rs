@@ -1,1 +1,222 @@
-//! (in work)
+//! The DHCP pipeline, from the bytes of a packet to the bytes of its answer. Pure: bytes and lease engine in, one
+//! [`Outcome`] out; no socket, no SQL, no clock. The DHCP worker calls it, and `explain` runs the same code.
+//!
+//! ```text
+//! Packet ── accept ─▶ Request ── handle ─▶ Outcome
+//!           │                    │
+//!           │ parser    bytes → DhcpMessage (protocol layer)
+//!           │ security  is it heard at all
+//!           │ scope     which link, hence which subnets and pools
+//!           │ client    who asks
+//!                                │ handler   one function per message type; asks the lease engine
+//!                                │ options   global → subnet → pool, filtered by what was asked for
+//!                                │ reply     header, destination, encoding
+//! ```
+//! The worker commits between `handle` and the sending of what [`Outcome::Reply`] holds.
+
+mod client;
+mod handler;
+pub mod leases;
+pub mod options;
+pub mod outcome;
+mod reply;
+pub mod scope;
+pub mod security;
+mod terms;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::config::model::Subnet;
+use crate::lease::{Client, PoolId, SubnetId, Topology};
+use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
+
+use leases::Leases;
+use options::OptionsManager;
+pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};
+use reply::Place;
+use scope::{LinkId, ScopeTable};
+use security::{SecurityManager, Verdict};
+
+/// Everything that a generation needs to answer packets, worked out once.
+#[derive(Debug)]
+pub struct Pipeline {
+    config: Arc<Config>,
+    topology: Arc<Topology>,
+    interfaces: Vec<InterfaceInfo>,
+    /// By [`PoolId`]: the places of subnet and pool in the configuration.
+    pools: Vec<(usize, usize)>,
+    /// Server identifiers that the configuration names.
+    server_ids: Vec<Ipv4Addr>,
+    scopes: ScopeTable,
+    security: SecurityManager,
+    options: OptionsManager,
+}
+
+/// An interface that the server listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceInfo {
+    /// Its name.
+    pub name: String,
+    /// Its index in the kernel.
+    pub index: u32,
+    /// Its IPv4 addresses with their prefix lengths, the first one first choice.
+    pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+}
+
+/// A packet as the socket gave it.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    /// The UDP payload.
+    pub bytes: &'a [u8],
+    /// Index of the interface that it came in by.
+    pub interface: u32,
+    /// Who sent it.
+    pub from: SocketAddrV4,
+    /// The destination in its IP header, where the socket tells it.
+    pub to: Option<Ipv4Addr>,
+}
+
+/// A message that is heard: from a known link, by a client with an identity.
+#[derive(Debug)]
+pub struct Request<'a> {
+    message: DhcpMessage<'a>,
+    client: Client,
+    link: LinkId,
+    /// Its place in the pipeline's list.
+    interface: usize,
+    from: SocketAddrV4,
+    to: Option<Ipv4Addr>,
+}
+
+impl Request<'_> {
+    /// Step 2: whether handling it may change the lease file, so that it needs the write transaction.
+    pub fn writes(&self) -> bool {
+        match self.message.kind() {
+            MessageType::Request | MessageType::Release | MessageType::Decline => true,
+            MessageType::Discover
+            | MessageType::Inform
+            | MessageType::Offer
+            | MessageType::Ack
+            | MessageType::Nak
+            | MessageType::Other(_) => false,
+        }
+    }
+
+    /// The message itself.
+    pub fn message(&self) -> &DhcpMessage<'_> {
+        &self.message
+    }
+
+    /// Who sent it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// What is wrong with the DHCP part of a configuration beyond its shape: (dotted key, reason, hint).
+pub fn check(config: &Config) -> Vec<(String, String, Option<String>)> {
+    crate::protocol::options::check(config)
+}
+
+impl Pipeline {
+    /// For a configuration that has passed [`check`]. The interfaces are those of `dhcp.interfaces` that exist.
+    pub fn new(config: Arc<Config>, topology: Arc<Topology>, interfaces: Vec<InterfaceInfo>) -> Self {
+        let scopes = ScopeTable::new(&config, &topology, &interfaces);
+        let options = OptionsManager::new(&config);
+        let subnets = &config.dhcp.subnets;
+        let pools = subnets.iter().enumerate().flat_map(|(s, subnet)| (0..subnet.pools.len()).map(move |p| (s, p)));
+        let pools = pools.collect();
+        let server_ids = subnets.iter().filter_map(|subnet| subnet.common.server_id);
+        let server_ids = config.dhcp.common.server_id.into_iter().chain(server_ids).collect();
+        let security = SecurityManager;
+        Self { config, topology, interfaces, pools, server_ids, scopes, security, options }
+    }
+
+    /// Step 1: from bytes to a request that is heard, or the reason why not.
+    pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Silence> {
+        let message = DhcpParser::parse(packet.bytes).map_err(Silence::Malformed)?;
+        let at = self.interfaces.iter().position(|interface| interface.index == packet.interface);
+        let (at, interface) =
+            at.and_then(|at| Some((at, self.interfaces.get(at)?))).ok_or(Silence::UnknownInterface)?;
+        match self.security.judge(&message, interface, packet.from) {
+            Verdict::Allow => {}
+            Verdict::Refuse(refusal) => return Err(Silence::Refused(refusal)),
+        }
+        let link = self.scopes.find(&self.topology, &message, at, packet.to).ok_or(Silence::UnknownSubnet)?;
+        let client = client::of(&message, self.config.dhcp.identify_by).ok_or(Silence::NoIdentity)?;
+        Ok(Request { message, client, link, interface: at, from: packet.from, to: packet.to })
+    }
+
+    /// Step 3: what becomes of it. Nothing may leave before the engine's changes are committed.
+    pub fn handle<L: Leases>(&self, request: &Request<'_>, leases: &mut L) -> Outcome {
+        self.decide(request, leases)
+    }
+
+    /// The compiled options, for `explain`.
+    pub fn options(&self) -> &OptionsManager {
+        &self.options
+    }
+
+    fn interface(&self, request: &Request<'_>) -> Option<&InterfaceInfo> {
+        self.interfaces.get(request.interface)
+    }
+
+    fn first_subnet(&self, request: &Request<'_>) -> Option<&Subnet> {
+        let first = self.scopes.link(request.link)?.subnets().first()?;
+        self.config.dhcp.subnets.get(usize::from(first.0))
+    }
+
+    fn place_of_pool(&self, id: PoolId) -> Option<Place<'_>> {
+        let (subnet, pool) = self.pools.get(usize::from(id.0))?;
+        let subnet = self.config.dhcp.subnets.get(*subnet)?;
+        Some(Place { subnet, pool: subnet.pools.get(*pool), options: self.options.of_pool(id)? })
+    }
+
+    fn place_of_address(&self, id: SubnetId, address: Ipv4Addr) -> Option<Place<'_>> {
+        if let Some(place) = self.topology.pool_of(address).and_then(|pool| self.place_of_pool(pool)) {
+            return Some(place);
+        }
+        let subnet = self.config.dhcp.subnets.get(usize::from(id.0))?;
+        Some(Place { subnet, pool: None, options: self.options.of_subnet(id)? })
+    }
+
+    /// The server identifier of replies on this subnet: what the relay demands (RFC 5107 §4), else what the
+    /// configuration says, else our own address there. Clients send their renewals to it (RFC 2131 §4.1).
+    fn server_id(&self, request: &Request<'_>, subnet: &Subnet) -> Option<Ipv4Addr> {
+        override_of(request).or(subnet.common.server_id).or_else(|| self.own_address(request, Some(subnet)))
+    }
+
+    /// Our address that the other side can reach: the one that a relay has reached already, else the
+    /// interface's address within the subnet, else the interface's first.
+    fn own_address(&self, request: &Request<'_>, subnet: Option<&Subnet>) -> Option<Ipv4Addr> {
+        let interface = self.interface(request)?;
+        let addresses = || interface.addresses.iter().map(|(address, _)| *address);
+        let asked = request.to.filter(|to| addresses().any(|address| address == *to));
+        let within = || addresses().find(|address| subnet.is_some_and(|subnet| subnet.network.contains(*address)));
+        asked.filter(|_| request.message.relay().is_some()).or_else(within).or(asked).or_else(|| addresses().next())
+    }
+
+    /// Whether a server identifier means this server: configured, an address of an interface, the address that
+    /// the packet was sent to, or the one that its relay has us use.
+    fn is_ours(&self, server: Ipv4Addr, request: &Request<'_>) -> bool {
+        let of_interface =
+            |interface: &InterfaceInfo| interface.addresses.iter().any(|(address, _)| *address == server);
+        self.server_ids.contains(&server)
+            || self.interfaces.iter().any(of_interface)
+            || request.to == Some(server) && !server.is_broadcast()
+            || override_of(request) == Some(server)
+    }
+}
+
+/// RFC 5107: only a relay says so, and only one whose link we know has come this far.
+fn override_of(request: &Request<'_>) -> Option<Ipv4Addr> {
+    request.message.relay()?;
+    request.message.relay_information()?.server_id_override()
+}

@@ -1,0 +1,195 @@
+//! The decision on each message: one function per message type (RFC 2131 §4.3). Asks the lease engine, and turns
+//! its answer into an [`Outcome`].
+
+use std::net::Ipv4Addr;
+
+use crate::lease::{Answer, Ask, Declined, Offered, PoolId, Released, Scope, SubnetId};
+use crate::protocol::MessageType;
+
+use super::leases::Leases;
+use super::outcome::{Event, Outcome, Reply, ReplyKind, Silence, What};
+use super::reply::{Grant, Place};
+use super::{Pipeline, Request, terms};
+
+impl Pipeline {
+    /// Step 3: what becomes of a request.
+    pub(super) fn decide<L: Leases>(&self, request: &Request<'_>, leases: &mut L) -> Outcome {
+        let Some(link) = self.scopes.link(request.link) else {
+            return Silence::UnknownSubnet.into();
+        };
+        let scope = link.scope();
+        match request.message.kind() {
+            MessageType::Discover => self.discover(request, &scope, leases),
+            MessageType::Request => self.request(request, &scope, leases),
+            MessageType::Decline => self.decline(request, leases),
+            MessageType::Release => self.release(request, leases),
+            MessageType::Inform => self.inform(request, &scope),
+            MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
+                Silence::NotForServers.into()
+            }
+        }
+    }
+
+    /// RFC 2131 §4.3.1. A DISCOVER may name the address it would like (option 50).
+    fn discover<L: Leases>(&self, request: &Request<'_>, scope: &Scope<'_>, leases: &mut L) -> Outcome {
+        match leases.discover(&request.client, scope, request.message.requested_address()) {
+            Offered::Address { address, pool } => {
+                let lease_secs = self.lease_secs(request, pool);
+                let grant = Grant { kind: ReplyKind::Offer, address, pool, lease_secs };
+                reply(self.granting(request, grant, None))
+            }
+            Offered::Exhausted => Outcome::Silence {
+                reason: Silence::Exhausted,
+                event: self.event(request, What::Exhausted, None),
+            },
+        }
+    }
+
+    /// RFC 2131 §4.3.2.
+    fn request<L: Leases>(&self, request: &Request<'_>, scope: &Scope<'_>, leases: &mut L) -> Outcome {
+        if let Some(server) = request.message.server_id()
+            && !self.is_ours(server, request)
+        {
+            // §4.3.2: a REQUEST to another server declines our offer.
+            leases.withdraw_offer(&request.client, scope);
+            return Silence::OtherServer.into();
+        }
+        let ask = match ask(request) {
+            Ok(ask) => ask,
+            Err(silence) => return silence.into(),
+        };
+        let lease_secs = |pool: PoolId| self.lease_secs(request, pool);
+        match leases.request(&request.client, scope, ask, &lease_secs) {
+            Answer::Ack { address, pool, lease_secs, event, .. } => {
+                let what = match event {
+                    crate::lease::AckEvent::Granted => What::Granted { lease_secs },
+                    crate::lease::AckEvent::Renewed => What::Renewed { lease_secs },
+                };
+                let grant = Grant { kind: ReplyKind::Ack, address, pool, lease_secs };
+                reply(self.granting(request, grant, self.event(request, what, Some(address))))
+            }
+            Answer::Nak(reason) => {
+                let event = self.event(request, What::Nak(reason), Some(address(ask)));
+                reply(self.refusing(request, reason.message(), event))
+            }
+            Answer::Silence(reason) => Silence::Lease(reason).into(),
+        }
+    }
+
+    /// RFC 2131 §4.3.3. Table 5: server identifier and requested address MUST be there.
+    fn decline<L: Leases>(&self, request: &Request<'_>, leases: &mut L) -> Outcome {
+        let Some(address) = request.message.requested_address() else {
+            return Silence::Incomplete.into();
+        };
+        if self.is_for_another(request) {
+            return Silence::OtherServer.into();
+        }
+        match leases.decline(&request.client, address) {
+            Declined::Done { .. } => self.done(request, What::Declined, address),
+            Declined::NotHolder => Silence::NotHolder.into(),
+        }
+    }
+
+    /// RFC 2131 §4.3.4. Table 5: ciaddr MUST be there.
+    fn release<L: Leases>(&self, request: &Request<'_>, leases: &mut L) -> Outcome {
+        let address = request.message.ciaddr();
+        if address.is_unspecified() {
+            return Silence::Incomplete.into();
+        }
+        if self.is_for_another(request) {
+            return Silence::OtherServer.into();
+        }
+        match leases.release(&request.client, address) {
+            Released::Done => self.done(request, What::Released, address),
+            Released::NotHolder => Silence::NotHolder.into(),
+        }
+    }
+
+    /// RFC 2131 §4.3.5: parameters for an address that was not leased from us; no lease is looked at or made.
+    ///
+    /// The answer goes to an address that the sender names, so it must be one of the link's. A client that
+    /// leaves ciaddr empty against table 5 is answered at its source address.
+    fn inform(&self, request: &Request<'_>, scope: &Scope<'_>) -> Outcome {
+        let ciaddr = request.message.ciaddr();
+        let client = if ciaddr.is_unspecified() { *request.from.ip() } else { ciaddr };
+        if ciaddr.is_unspecified() && (client.is_unspecified() || request.message.relay().is_some()) {
+            return Silence::Incomplete.into();
+        }
+        let on_loopback = self.interface(request).is_some_and(|interface| interface.loopback);
+        let subnet = self.topology.subnet_of(client).filter(|subnet| scope.subnets.contains(subnet));
+        // On the loopback interface the answer goes to the sender, whatever its address.
+        let subnet = subnet.or_else(|| scope.subnets.first().copied().filter(|_| on_loopback));
+        match subnet.and_then(|subnet| self.place_of_address(subnet, client)) {
+            Some(place) => reply(self.informing(request, place, client)),
+            None => Silence::UnknownSubnet.into(),
+        }
+    }
+
+    fn lease_secs(&self, request: &Request<'_>, pool: PoolId) -> u32 {
+        // The engine names pools of this generation only, so a place is always found.
+        self.place_of_pool(pool).map_or(0, |Place { subnet, pool, .. }| {
+            pool.map_or(0, |pool| terms::lease_secs(subnet, pool, request.message.lease_time_secs()))
+        })
+    }
+
+    /// A RELEASE or DECLINE to another server; one without an identifier counts as meant for us.
+    fn is_for_another(&self, request: &Request<'_>) -> bool {
+        request.message.server_id().is_some_and(|server| !self.is_ours(server, request))
+    }
+
+    fn done(&self, request: &Request<'_>, what: What, address: Ipv4Addr) -> Outcome {
+        match self.event(request, what, Some(address)) {
+            Some(event) => Outcome::Done(event),
+            None => Silence::UnknownSubnet.into(),
+        }
+    }
+
+    fn event(&self, request: &Request<'_>, what: What, address: Option<Ipv4Addr>) -> Option<Event> {
+        let first = || self.scopes.link(request.link).and_then(|link| link.subnets().first().copied());
+        let subnet: SubnetId = address.and_then(|address| self.topology.subnet_of(address)).or_else(first)?;
+        let message = &request.message;
+        Some(Event { what, address, hardware: *message.hardware(), xid: message.xid(), subnet })
+    }
+}
+
+fn reply(built: Result<Reply, Silence>) -> Outcome {
+    built.map_or_else(Outcome::from, Outcome::Reply)
+}
+
+/// The state that a REQUEST is made in (RFC 2131 table 4):
+///
+/// | | INIT-REBOOT | SELECTING | RENEWING | REBINDING |
+/// |---|---|---|---|---|
+/// | sent by | broadcast | broadcast | unicast | broadcast |
+/// | server identifier | MUST NOT | MUST | MUST NOT | MUST NOT |
+/// | requested address | MUST | MUST | MUST NOT | MUST NOT |
+/// | ciaddr | zero | zero | address | address |
+///
+/// Clients that fill in more than they should are understood by what they have: with ciaddr they use the
+/// address already, so they renew.
+fn ask(request: &Request<'_>) -> Result<Ask, Silence> {
+    let message = &request.message;
+    let ciaddr = Some(message.ciaddr()).filter(|ciaddr| !ciaddr.is_unspecified());
+    match (message.server_id(), message.requested_address(), ciaddr) {
+        (Some(_), Some(requested), None) => Ok(Ask::Selecting(requested)),
+        (Some(_), None, None) => Err(Silence::Incomplete),
+        (None, Some(requested), None) => Ok(Ask::InitReboot(requested)),
+        (_, _, Some(ciaddr)) => Ok(if is_broadcast(request) { Ask::Rebinding(ciaddr) } else { Ask::Renewing(ciaddr) }),
+        (None, None, None) => Err(Silence::BareRequest),
+    }
+}
+
+/// Whether the client broadcast its message: directly, or to a relay, which only hears broadcasts.
+fn is_broadcast(request: &Request<'_>) -> bool {
+    request.to == Some(Ipv4Addr::BROADCAST) || request.message.relay().is_some()
+}
+
+/// The address that a REQUEST is about.
+fn address(ask: Ask) -> Ipv4Addr {
+    match ask {
+        Ask::Selecting(address)
+        | Ask::InitReboot(address)
+        | Ask::Renewing(address)
+        | Ask::Rebinding(address) => address,
+    }
+}

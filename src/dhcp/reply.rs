@@ -1,0 +1,248 @@
+//! Replies: header by RFC 2131 table 3, options in their order, destination by §4.1, encoded.
+//!
+//! Decides nothing about leases: the handler says what is answered, this file how it looks.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::config::model::{Pool, Subnet};
+use crate::lease::PoolId;
+use crate::protocol::encode::{self, Header, Op, Options};
+use crate::protocol::{MessageType, code};
+
+use super::options::OptionSet;
+use super::outcome::{Destination, Event, Reply, ReplyKind, Silence};
+use super::{Pipeline, Request, terms};
+
+/// RFC 2131 §4.1: DHCP server and relay port.
+const SERVER_PORT: u16 = 67;
+/// RFC 2131 §4.1: DHCP client port.
+const CLIENT_PORT: u16 = 68;
+/// The B bit of the flags field (RFC 2131 figure 2).
+const BROADCAST_FLAG: u16 = 0x8000;
+/// ARP hardware type of Ethernet.
+const ETHERNET: u8 = 1;
+
+/// The place that a reply gets its boot fields and options from.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'p> {
+    pub(super) subnet: &'p Subnet,
+    pub(super) pool: Option<&'p Pool>,
+    pub(super) options: &'p OptionSet,
+}
+
+/// What an OFFER or an ACK gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grant {
+    pub(super) kind: ReplyKind,
+    pub(super) address: Ipv4Addr,
+    pub(super) pool: PoolId,
+    pub(super) lease_secs: u32,
+}
+
+impl Pipeline {
+    /// OFFER, or ACK of a REQUEST.
+    pub(super) fn granting(
+        &self,
+        request: &Request<'_>,
+        grant: Grant,
+        event: Option<Event>,
+    ) -> Result<Reply, Silence> {
+        let place = self.place_of_pool(grant.pool).ok_or(Silence::UnknownSubnet)?;
+        let ciaddr = match grant.kind {
+            // Table 3: 0 in an OFFER, "'ciaddr' from DHCPREQUEST or 0" in an ACK.
+            ReplyKind::Ack => request.message.ciaddr(),
+            ReplyKind::Offer | ReplyKind::Nak => Ipv4Addr::UNSPECIFIED,
+        };
+        let to = self.destination(request, ciaddr, grant.address);
+        self.positive(request, grant.kind, place, Some(grant), (ciaddr, grant.address), to, event)
+    }
+
+    /// ACK of an INFORM: no lease time and no yiaddr (RFC 2131 §4.3.5).
+    pub(super) fn informing(
+        &self,
+        request: &Request<'_>,
+        place: Place<'_>,
+        client: Ipv4Addr,
+    ) -> Result<Reply, Silence> {
+        // "directly to the address given in the 'ciaddr' field", relay or not (§4.3.5).
+        let to = self.sender_on_loopback(request).unwrap_or(unicast(client, CLIENT_PORT));
+        let addresses = (request.message.ciaddr(), Ipv4Addr::UNSPECIFIED);
+        self.positive(request, ReplyKind::Ack, place, None, addresses, to, None)
+    }
+
+    /// NAK: header zeroed but for what finds the client, and no option but those of table 3.
+    pub(super) fn refusing(
+        &self,
+        request: &Request<'_>,
+        why: &str,
+        event: Option<Event>,
+    ) -> Result<Reply, Silence> {
+        let message = &request.message;
+        let subnet = self.first_subnet(request).ok_or(Silence::UnknownSubnet)?;
+        let server = self.server_id(request, subnet).ok_or(Silence::NoServerAddress)?.octets();
+        let relay = message.relay();
+        // §4.1: a NAK is broadcast; through a relay the B bit makes the relay do so (§4.3.2).
+        let to = self.sender_on_loopback(request).unwrap_or(match relay {
+            Some(relay) => unicast(relay, SERVER_PORT),
+            None => Destination::Broadcast { port: CLIENT_PORT },
+        });
+        let flags = if relay.is_some() { message.flags() | BROADCAST_FLAG } else { message.flags() };
+        let mut required: Vec<(u8, &[u8])> = Vec::with_capacity(4);
+        let kind = [MessageType::Nak.number()];
+        required.push((code::MESSAGE_TYPE, &kind));
+        required.push((code::SERVER_ID, &server));
+        required.push((code::MESSAGE, why.as_bytes()));
+        required.extend(message.client_id().map(|id| (code::CLIENT_ID, id)));
+        let header = Header { flags, ..header(request) };
+        self.finish(request, ReplyKind::Nak, &header, &required, &[], to, event)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a reply, named where it is called")]
+    fn positive(
+        &self,
+        request: &Request<'_>,
+        kind: ReplyKind,
+        place: Place<'_>,
+        grant: Option<Grant>,
+        (ciaddr, yiaddr): (Ipv4Addr, Ipv4Addr),
+        to: Destination,
+        event: Option<Event>,
+    ) -> Result<Reply, Silence> {
+        let message = &request.message;
+        let server = self.server_id(request, place.subnet).ok_or(Silence::NoServerAddress)?.octets();
+        let number = match kind {
+            ReplyKind::Offer => MessageType::Offer,
+            ReplyKind::Ack => MessageType::Ack,
+            ReplyKind::Nak => MessageType::Nak,
+        };
+        let number = [number.number()];
+        let times = grant.map(|grant| {
+            let renewal = terms::renewal_secs(place.subnet, grant.lease_secs);
+            let bytes = |(t1, t2): (u32, u32)| (t1.to_be_bytes(), t2.to_be_bytes());
+            (grant.lease_secs.to_be_bytes(), renewal.map(bytes))
+        });
+        let mut required: Vec<(u8, &[u8])> = Vec::with_capacity(8);
+        required.push((code::MESSAGE_TYPE, &number));
+        required.push((code::SERVER_ID, &server));
+        if let Some((lease, renewal)) = &times {
+            required.push((code::LEASE_TIME, lease));
+            if let Some((t1, t2)) = renewal {
+                required.push((code::RENEWAL_TIME, t1));
+                required.push((code::REBINDING_TIME, t2));
+            }
+        }
+        // RFC 6842 §3: echoed as sent, even if it is not what identifies the client here.
+        required.extend(message.client_id().map(|id| (code::CLIENT_ID, id)));
+        let wanted = place.options.select(message.parameter_request_list());
+        let header = Header {
+            ciaddr,
+            yiaddr,
+            siaddr: place.next_server().unwrap_or(Ipv4Addr::UNSPECIFIED),
+            server_name: place.server_name().unwrap_or_default().as_bytes(),
+            boot_file: place.boot_file().unwrap_or_default().as_bytes(),
+            ..header(request)
+        };
+        self.finish(request, kind, &header, &required, &wanted, to, event)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a reply, named where it is called")]
+    fn finish(
+        &self,
+        request: &Request<'_>,
+        kind: ReplyKind,
+        header: &Header<'_>,
+        required: &[(u8, &[u8])],
+        wanted: &[(u8, &[u8])],
+        to: Destination,
+        event: Option<Event>,
+    ) -> Result<Reply, Silence> {
+        let message = &request.message;
+        let relay = message.relay_information().map(|information| information.bytes());
+        let limit = encode::payload_limit(message.max_message_bytes());
+        let mut bytes = Vec::with_capacity(encode::LEAST_BYTES);
+        let options = Options { required, wanted, relay };
+        let omitted =
+            encode::encode(header, &options, limit, &mut bytes).map_err(|_| Silence::Encoding)?;
+        let interface = self.interface(request);
+        Ok(Reply {
+            kind,
+            bytes,
+            to,
+            interface: interface.map_or(0, |interface| interface.index),
+            from: self.own_address(request, self.first_subnet(request)).unwrap_or(Ipv4Addr::UNSPECIFIED),
+            omitted,
+            event,
+        })
+    }
+
+    /// RFC 2131 §4.1, in its order. `ciaddr` is the reply's own, so it is an address that the lease engine has
+    /// just confirmed for this client.
+    fn destination(&self, request: &Request<'_>, ciaddr: Ipv4Addr, yiaddr: Ipv4Addr) -> Destination {
+        let message = &request.message;
+        if let Some(sender) = self.sender_on_loopback(request) {
+            return sender;
+        }
+        if let Some(relay) = message.relay() {
+            return unicast(relay, SERVER_PORT);
+        }
+        if !ciaddr.is_unspecified() {
+            return unicast(ciaddr, CLIENT_PORT);
+        }
+        let hardware = message.hardware();
+        let mac = <[u8; 6]>::try_from(hardware.bytes()).ok();
+        match mac.filter(|mac| hardware.kind() == ETHERNET && !message.broadcast() && !is_group(*mac)) {
+            Some(mac) => Destination::Hardware { mac, to: SocketAddrV4::new(yiaddr, CLIENT_PORT) },
+            None => Destination::Broadcast { port: CLIENT_PORT },
+        }
+    }
+
+    /// On the loopback interface nobody listens on ports 67 and 68: the answer goes back where the question
+    /// came from, relayed or not.
+    fn sender_on_loopback(&self, request: &Request<'_>) -> Option<Destination> {
+        self.interface(request)?.loopback.then_some(Destination::Unicast(request.from))
+    }
+}
+
+impl<'p> Place<'p> {
+    fn next_server(&self) -> Option<Ipv4Addr> {
+        self.pool.and_then(|pool| pool.boot.next_server).or(self.subnet.common.next_server)
+    }
+
+    fn server_name(&self) -> Option<&'p str> {
+        let of_pool = self.pool.and_then(|pool| pool.boot.server_name.as_deref());
+        of_pool.or(self.subnet.common.server_name.as_deref())
+    }
+
+    fn boot_file(&self) -> Option<&'p str> {
+        let of_pool = self.pool.and_then(|pool| pool.boot.boot_file.as_deref());
+        of_pool.or(self.subnet.common.boot_file.as_deref())
+    }
+}
+
+/// What every reply copies from its request (table 3); the rest is zero.
+fn header<'h>(request: &Request<'_>) -> Header<'h> {
+    let message = &request.message;
+    Header {
+        op: Op::Reply,
+        xid: message.xid(),
+        secs: 0,
+        flags: message.flags(),
+        ciaddr: Ipv4Addr::UNSPECIFIED,
+        yiaddr: Ipv4Addr::UNSPECIFIED,
+        siaddr: Ipv4Addr::UNSPECIFIED,
+        giaddr: message.relay().unwrap_or(Ipv4Addr::UNSPECIFIED),
+        hardware: *message.hardware(),
+        server_name: &[],
+        boot_file: &[],
+    }
+}
+
+fn unicast(address: Ipv4Addr, port: u16) -> Destination {
+    Destination::Unicast(SocketAddrV4::new(address, port))
+}
+
+/// Group and broadcast addresses (IEEE 802 §8.2: the lowest bit of the first byte) are no single host: a frame to
+/// a made-up one would reach nobody or a stranger, a broadcast reaches the client.
+fn is_group(mac: [u8; 6]) -> bool {
+    mac[0] & 1 == 1
+}

@@ -1,0 +1,151 @@
+//! Scope: which link a message came from, hence which subnets and pools may serve it.
+//!
+//! Knows addresses and interfaces only; who the client is does not matter here. Called by the pipeline's first
+//! step and for `explain`.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use crate::config::Config;
+use crate::config::model::Subnet;
+use crate::lease::{PoolId, Scope, SubnetId, Topology};
+use crate::protocol::{DhcpMessage, MessageType};
+
+use super::InterfaceInfo;
+
+/// The subnets that share one link, with their pools.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    subnets: Vec<SubnetId>,
+    pools: Vec<PoolId>,
+}
+
+/// A link by its place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LinkId(usize);
+
+/// Every way to a link, worked out once per generation.
+#[derive(Debug)]
+pub(super) struct ScopeTable {
+    links: Vec<Link>,
+    by_subnet: Vec<LinkId>,
+    by_interface: Vec<Option<LinkId>>,
+    by_relay: HashMap<Ipv4Addr, LinkId>,
+}
+
+impl Link {
+    /// As the lease engine takes it.
+    pub fn scope(&self) -> Scope<'_> {
+        Scope { subnets: &self.subnets, pools: &self.pools }
+    }
+
+    /// The subnets of the link, the first one first choice.
+    pub fn subnets(&self) -> &[SubnetId] {
+        &self.subnets
+    }
+}
+
+impl ScopeTable {
+    pub(super) fn new(config: &Config, topology: &Topology, interfaces: &[InterfaceInfo]) -> Self {
+        let mut table = Self {
+            links: Vec::new(),
+            by_subnet: Vec::new(),
+            by_interface: Vec::new(),
+            by_relay: HashMap::new(),
+        };
+        let subnets = &config.dhcp.subnets;
+        for id in ids(subnets) {
+            let link = table.intern(topology, topology.link(id).to_vec());
+            table.by_subnet.push(link);
+        }
+        for interface in interfaces {
+            // Subnets on one interface are on one link, whether the file calls it a shared network or not.
+            let mut members: Vec<SubnetId> = Vec::new();
+            let attached = ids(subnets).zip(subnets).filter(|(_, subnet)| is_attached(subnet, interface));
+            for id in attached.flat_map(|(id, _)| topology.link(id)) {
+                if !members.contains(id) {
+                    members.push(*id);
+                }
+            }
+            let link = (!members.is_empty()).then(|| table.intern(topology, members));
+            table.by_interface.push(link);
+        }
+        for (subnet, link) in subnets.iter().zip(table.by_subnet.clone()) {
+            for relay in &subnet.relays {
+                // A relay that several subnets list says which one it means by link selection; else the first.
+                table.by_relay.entry(*relay).or_insert(link);
+            }
+        }
+        table
+    }
+
+    pub(super) fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.get(id.0)
+    }
+
+    /// The link of a message that came in by the interface at this place of the list; none: unknown subnet.
+    pub(super) fn find(
+        &self,
+        topology: &Topology,
+        message: &DhcpMessage<'_>,
+        interface: usize,
+        to: Option<Ipv4Addr>,
+    ) -> Option<LinkId> {
+        if let Some(relay) = message.relay() {
+            let link = self.of_relay(topology, relay)?;
+            // RFC 3527 §3: the sub-option goes before giaddr. Only a relay that we know may say so.
+            return match message.relay_information().and_then(|information| information.link_selection()) {
+                Some(selected) => self.of_address(topology, selected),
+                None => Some(link),
+            };
+        }
+        let here = self.by_interface.get(interface).copied().flatten();
+        // A client that renews by unicast may sit behind a router, without giaddr (RFC 2131 §4.3.2, RENEWING).
+        // A broadcast was sent on our own link, so there a foreign ciaddr is that of a client that has moved.
+        let routed = matches!(message.kind(), MessageType::Request | MessageType::Release | MessageType::Inform)
+            && !message.ciaddr().is_unspecified()
+            && to != Some(Ipv4Addr::BROADCAST);
+        if routed {
+            let subnet = topology.subnet_of(message.ciaddr());
+            let on_link = |link: &Link| subnet.is_some_and(|subnet| link.subnets.contains(&subnet));
+            if !here.and_then(|here| self.link(here)).is_some_and(on_link) {
+                return self.of_address(topology, message.ciaddr()).or(here);
+            }
+        }
+        here
+    }
+
+    fn of_relay(&self, topology: &Topology, relay: Ipv4Addr) -> Option<LinkId> {
+        self.by_relay.get(&relay).copied().or_else(|| self.of_address(topology, relay))
+    }
+
+    fn of_address(&self, topology: &Topology, address: Ipv4Addr) -> Option<LinkId> {
+        self.by_subnet.get(usize::from(topology.subnet_of(address)?.0)).copied()
+    }
+
+    fn intern(&mut self, topology: &Topology, subnets: Vec<SubnetId>) -> LinkId {
+        if let Some(known) = self.links.iter().position(|link| link.subnets == subnets) {
+            return LinkId(known);
+        }
+        // In the order of the subnets, so that the first subnet of a shared network fills first.
+        let of = |subnet: &SubnetId| {
+            let subnet = *subnet;
+            topology.pools().iter().filter(move |pool| pool.subnet == subnet).map(|pool| pool.id)
+        };
+        let pools = subnets.iter().flat_map(of).collect();
+        self.links.push(Link { subnets, pools });
+        LinkId(self.links.len() - 1)
+    }
+}
+
+fn ids(subnets: &[Subnet]) -> impl Iterator<Item = SubnetId> {
+    (0..=u16::MAX).take(subnets.len()).map(SubnetId)
+}
+
+/// By name where the file gives one, else by an address of the interface within the prefix.
+fn is_attached(subnet: &Subnet, interface: &InterfaceInfo) -> bool {
+    match &subnet.interface {
+        Some(name) => *name == interface.name,
+        None => interface.addresses.iter().any(|(address, _)| subnet.network.contains(*address)),
+    }
+}
