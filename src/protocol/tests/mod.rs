@@ -1,0 +1,8 @@
+//! Tests of the protocol layer that span its files.
+
+mod corpus;
+mod dhcproto_faults;
+mod encode;
+mod options;
+mod parser;
+pub(crate) mod wire;

@@ -1,0 +1,115 @@
+//! Option values: what the configuration says → bytes, and what it must not say.
+
+use serde_json::{Value, json};
+
+use crate::protocol::options::{OptionValue, table};
+
+fn bytes(name: &str, value: Value) -> Vec<u8> {
+    OptionValue::from_config(name, &value).unwrap_or_else(|error| panic!("{name}: {error}")).bytes
+}
+
+fn refusal(name: &str, value: Value) -> (String, String) {
+    let error = OptionValue::from_config(name, &value).unwrap_err();
+    (error.reason, error.hint.unwrap_or_default())
+}
+
+#[test]
+fn each_type_has_its_bytes() {
+    for (name, value, expected) in [
+        ("subnet-mask", json!("255.255.255.0"), &[255, 255, 255, 0][..]),
+        ("routers", json!("10.0.0.1"), &[10, 0, 0, 1]),
+        ("domain-name-servers", json!(["10.0.0.2", "10.0.0.3"]), &[10, 0, 0, 2, 10, 0, 0, 3]),
+        ("mobile-ip-home-agent", json!([]), &[]),
+        ("static-routes", json!(["10.1.0.0 10.0.0.1"]), &[10, 1, 0, 0, 10, 0, 0, 1]),
+        ("domain-name", json!("example.org"), b"example.org"),
+        ("tftp-server-name", json!(7), b"7"),
+        ("domain-search", json!(["a.org", "b.a.org"]), b"\x01a\x03org\0\x01b\xc0\0"),
+        ("v4-lost", json!("lost.org"), b"\x04lost\x03org\0"),
+        ("sip-servers", json!("10.0.0.1"), &[1, 10, 0, 0, 1]),
+        ("sip-servers", json!(["s.org"]), b"\0\x01s\x03org\0"),
+        ("v4-sztp-redirect", json!(["https://b"]), b"\0\x09https://b"),
+        ("ip-forwarding", json!(true), &[1]),
+        ("default-ip-ttl", json!(64), &[64]),
+        ("interface-mtu", json!(1500), &[5, 220]),
+        ("time-offset", json!(-3600), &[255, 255, 241, 240]),
+        ("path-mtu-plateau-table", json!([68, 1500]), &[0, 68, 5, 220]),
+        ("arp-cache-timeout", json!("1m"), &[0, 0, 0, 60]),
+        ("v6-only-preferred", json!(1800), &[0, 0, 7, 8]),
+        ("vendor-encapsulated-options", json!("01:04:0a000001"), &[1, 4, 10, 0, 0, 1]),
+        ("v4-captive-portal", json!("https://x"), b"https://x"),
+        ("option-3", json!(["10.0.0.1"]), &[10, 0, 0, 1]),
+    ] {
+        assert_eq!(bytes(name, value), expected, "{name}");
+    }
+}
+
+#[test]
+fn routes_carry_as_much_of_the_prefix_as_it_covers() {
+    let routes = json!(["10.1.0.0/16 10.0.0.1", "0.0.0.0/0 10.0.0.2", "10.2.3.4/32 10.0.0.3", "10.128.0.0/9 10.0.0.4"]);
+    assert_eq!(
+        bytes("classless-static-routes", routes),
+        [16, 10, 1, 10, 0, 0, 1, 0, 10, 0, 0, 2, 32, 10, 2, 3, 4, 10, 0, 0, 3, 9, 10, 128, 10, 0, 0, 4]
+    );
+}
+
+#[test]
+fn any_code_can_be_given_with_its_format() {
+    for (value, expected) in [
+        (json!({"hex": "0a0b"}), &[10, 11][..]),
+        (json!({"hex": "0x0A:0b"}), &[10, 11]),
+        (json!({"text": "ab"}), b"ab"),
+        (json!({"ip": ["10.0.0.1", "10.0.0.2"]}), &[10, 0, 0, 1, 10, 0, 0, 2]),
+        (json!({"u8": [1, 2]}), &[1, 2]),
+        (json!({"u16": 258}), &[1, 2]),
+        (json!({"u32": [1]}), &[0, 0, 0, 1]),
+    ] {
+        assert_eq!(bytes("option-224", value.clone()), expected);
+        assert_eq!(bytes("routers", value), expected);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_value_in_the_reason() {
+    for (name, value, part) in [
+        ("routers", json!("10.0.0.256"), "\"10.0.0.256\" is not an address"),
+        ("routers", json!([]), "empty"),
+        ("subnet-mask", json!(["255.0.0.0", "255.0.0.0"]), "is a list"),
+        ("default-ip-ttl", json!(256), "256 is not a number from 0 to 255"),
+        ("default-ip-ttl", json!(-1), "not a number"),
+        ("ip-forwarding", json!("maybe"), "not true or false"),
+        ("domain-name", json!(""), "not a text"),
+        ("domain-name", json!("a\0b"), "not a text"),
+        ("domain-search", json!(["a..b"]), "not a domain name"),
+        ("classless-static-routes", json!(["10.1.0.1/16 10.0.0.1"]), "not a route"),
+        ("classless-static-routes", json!(["10.1.0.0/16"]), "not a route"),
+        ("arp-cache-timeout", json!("1w"), "not a duration"),
+        ("arp-cache-timeout", json!("200000d"), "not a duration"),
+        ("vendor-encapsulated-options", json!("abc"), "not hex digits"),
+        ("option-224", json!("abc"), "no known type"),
+        ("option-224", json!({"hex": "0a", "text": "x"}), "exactly one key"),
+        ("option-224", json!({"float": 1}), "not a format"),
+        ("option-0", json!({"hex": "0a"}), "padding"),
+        ("option-255", json!({"hex": "0a"}), "padding"),
+        ("option-256", json!({"hex": "0a"}), "not an option"),
+        ("dhcp-lease-time", json!(60), "belongs to the server"),
+        ("option-53", json!({"u8": 1}), "belongs to the server"),
+        ("option-82", json!({"hex": "01"}), "belongs to the server"),
+    ] {
+        let (reason, _) = refusal(name, value);
+        assert!(reason.contains(part), "{name}: {reason}");
+    }
+}
+
+#[test]
+fn a_misspelt_name_gets_the_nearest_as_a_hint() {
+    assert_eq!(refusal("router", json!("10.0.0.1")).1, "did you mean \"routers\"?");
+    assert!(refusal("zzz", json!(1)).1.contains("option-224"));
+}
+
+#[test]
+fn every_option_that_may_be_configured_takes_raw_bytes() {
+    for row in table::table() {
+        let given = OptionValue::from_config(row.name, &json!({"hex": "00"}));
+        assert_eq!(given.is_err(), matches!(row.kind, table::Kind::Owned(_)), "{}", row.name);
+    }
+}
