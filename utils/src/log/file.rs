@@ -23,7 +23,7 @@ use log4rs::encode::{self, Encode};
 use nix::libc;
 use nix::unistd::{AccessFlags, eaccess};
 
-use super::outputs::OutputError;
+use super::error::OutputError;
 
 const FILE_MODE: u32 = 0o640;
 const FOLDER_MODE: u32 = 0o750;

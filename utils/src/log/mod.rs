@@ -13,6 +13,7 @@
 //! records are dropped, counted and reported.
 
 pub mod collector;
+pub mod error;
 mod file;
 pub mod frame;
 pub mod json;
@@ -20,6 +21,7 @@ pub mod levels;
 pub mod outputs;
 mod queue;
 pub mod sender;
+mod sink;
 mod syslog;
 pub mod text;
 
@@ -28,9 +30,10 @@ use std::os::fd::OwnedFd;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 
+pub use error::OutputError;
 pub use frame::Record;
 pub use levels::Levels;
-pub use outputs::{FileOutput, OutputError, Outputs, OutputsConfig, SyslogOutput};
+pub use outputs::{FileOutput, Outputs, OutputsConfig, SyslogOutput};
 
 /// Room in the log socket, in bytes, that bridges the time until the logger runs or is replaced.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;

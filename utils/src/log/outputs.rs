@@ -3,18 +3,17 @@
 //! collector, and by main to check the settings before it becomes a daemon.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, LevelFilter};
-use log4rs::append::console::{ConsoleAppender, Target};
-use log4rs::encode::{self, Color, Encode, Style};
 
-use super::file::{self, LogFile, append_at};
+use super::error::OutputError;
+use super::file::{self, LogFile};
 use super::frame::{Field, Record};
 use super::json::JsonFormat;
 use super::levels::Levels;
+use super::sink::Sink;
 use super::syslog::SyslogSink;
 use super::text::TextFormat;
 
@@ -62,112 +61,6 @@ pub struct SyslogOutput {
     pub ident: String,
 }
 
-/// Why an output cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OutputError {
-    /// The path cannot be used with the rotation.
-    #[error("could not use log file {path:?}: {reason}")]
-    Name {
-        /// The log file.
-        path: PathBuf,
-        /// What is wrong with the path.
-        reason: &'static str,
-    },
-    /// The folder is missing and cannot be created.
-    #[error("could not create the folder of log file {path:?}: {source}")]
-    Folder {
-        /// The log file.
-        path: PathBuf,
-        /// Its folder.
-        folder: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Something else than a file is there.
-    #[error("could not open log file {path:?}: it is {kind}")]
-    NotAFile {
-        /// The log file.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// The file cannot be opened or created.
-    #[error("could not open log file {path:?}: {source}")]
-    Open {
-        /// The log file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A line could not be written.
-    #[error("could not write log file {path:?}: {reason}")]
-    Write {
-        /// The log file.
-        path: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-    /// Two outputs would write to the same file, or one to the other's rotated files.
-    #[error("could not use log file {path:?}: two outputs would write to it")]
-    Shared {
-        /// The log file.
-        path: PathBuf,
-    },
-    /// No such syslog facility.
-    #[error("unknown syslog facility {name:?}")]
-    Facility {
-        /// The name.
-        name: String,
-    },
-    /// Not an address of a syslog daemon.
-    #[error("could not understand syslog address {address:?}")]
-    Address {
-        /// The address.
-        address: String,
-    },
-    /// The syslog daemon cannot be reached.
-    #[error("could not send to syslog at {address:?}: {reason}")]
-    Syslog {
-        /// The address.
-        address: String,
-        /// Why not.
-        reason: String,
-    },
-    /// stderr cannot be written.
-    #[error("could not write to the console: {reason}")]
-    Console {
-        /// Why not.
-        reason: String,
-    },
-}
-
-impl OutputError {
-    /// What the user can do, as one line.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Name { .. } => "choose a plain path for the log file".to_owned(),
-            Self::Folder { folder, .. } => {
-                format!(
-                    "create \"{}\" with write permission for the user that starts the daemon",
-                    folder.display()
-                )
-            }
-            Self::NotAFile { .. } => "name a regular file: links and devices are not followed".to_owned(),
-            Self::Open { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
-                format!("start as a user that may write \"{}\", or choose another log file", path.display())
-            }
-            Self::Shared { .. } => "give every output a file of its own".to_owned(),
-            Self::Facility { .. } => {
-                "facilities are daemon, user, local0 to local7, … (syslog(3))".to_owned()
-            }
-            Self::Address { .. } => "give an absolute path such as /dev/log, or udp://host:514".to_owned(),
-            Self::Open { .. } | Self::Write { .. } | Self::Syslog { .. } | Self::Console { .. } => {
-                return None;
-            }
-        })
-    }
-}
-
 /// The open outputs.
 #[derive(Debug)]
 pub struct Outputs {
@@ -177,6 +70,18 @@ pub struct Outputs {
     /// The lines of the record in hand, made when the first output asks.
     text_line: String,
     json_line: String,
+    /// What the logger itself has to say, until [`Outputs::speak`].
+    own: Vec<Own>,
+}
+
+/// A record of the logger itself.
+#[derive(Debug)]
+struct Own {
+    level: Level,
+    event: &'static str,
+    message: String,
+    /// The output that it is about.
+    output: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -188,14 +93,8 @@ struct Output {
     missed: u64,
     /// Set while it does not work: when to try again, and the pause after that.
     failing: Option<(Instant, Duration)>,
-}
-
-#[derive(Debug)]
-enum Sink {
-    Text(LogFile),
-    Json(LogFile),
-    Console(ConsoleAppender),
-    Syslog(SyslogSink),
+    /// Why it stopped working, until that is said.
+    failure: Option<String>,
 }
 
 impl Outputs {
@@ -206,7 +105,7 @@ impl Outputs {
         check_shared(config)?;
         let mut add = |name, sink, level| {
             let levels = Levels::new(level, config.modules.clone());
-            list.push(Output { name, sink, levels, missed: 0, failing: None });
+            list.push(Output { name, sink, levels, missed: 0, failing: None, failure: None });
         };
         for (name, wrap, file) in [
             ("file", Sink::Text as fn(LogFile) -> Sink, &config.file),
@@ -223,8 +122,7 @@ impl Outputs {
             add(name, wrap(open), file.level);
         }
         if let Some(level) = config.console {
-            let console = ConsoleAppender::builder().target(Target::Stderr).encoder(Box::new(Coloured));
-            add("console", Sink::Console(console.build()), level);
+            add("console", Sink::console(), level);
         }
         if let Some(settings) = &config.syslog {
             let mut sink = SyslogSink::new(settings)?;
@@ -234,7 +132,8 @@ impl Outputs {
             add("syslog", Sink::Syslog(sink), settings.level);
         }
         let (text, json) = (TextFormat::default(), JsonFormat::default());
-        Ok((Self { list, text, json, text_line: String::new(), json_line: String::new() }, warnings))
+        let (text_line, json_line, own) = (String::new(), String::new(), Vec::new());
+        Ok((Self { list, text, json, text_line, json_line, own }, warnings))
     }
 
     /// Writes a record to every output that wants it. Returns how many of them could not take it.
@@ -258,9 +157,35 @@ impl Outputs {
         lost
     }
 
-    /// Opens every output anew: a log file that was moved away is created again.
-    pub fn reopen(&mut self) -> Vec<OutputError> {
-        self.list.iter_mut().filter_map(|output| output.reopen().err()).collect()
+    /// Opens every output anew: a log file that was moved away is created again. What cannot be opened is
+    /// tried again.
+    pub fn reopen(&mut self) {
+        for output in &mut self.list {
+            output.reopen();
+        }
+    }
+
+    /// Queues a record of the logger's own, which [`Outputs::speak`] writes.
+    pub fn say(&mut self, level: Level, event: &'static str, message: String) {
+        self.own.push(Own { level, event, message, output: None });
+    }
+
+    /// Writes the logger's own records: what [`Outputs::say`] queued, and which output has failed since the
+    /// last call. Returns how many failed.
+    pub fn speak(&mut self) -> u64 {
+        let mut failures = 0;
+        for output in &mut self.list {
+            if let Some(message) = output.failure.take() {
+                failures += 1;
+                let event = "LOG_OUTPUT_FAILED";
+                self.own.push(Own { level: Level::Error, event, message, output: Some(output.name) });
+            }
+        }
+        for own in std::mem::take(&mut self.own) {
+            let fields = own.output.map(|name| field("output", name.to_owned(), false)).into_iter().collect();
+            self.write(&own_record(own.level, own.event, own.message, fields));
+        }
+        failures
     }
 
     /// Records were lost before they reached the outputs: each one will report it.
@@ -325,17 +250,9 @@ impl Output {
     /// Writes how much this output missed. Whether that worked.
     fn report(&mut self, text: &mut TextFormat, json: &mut JsonFormat) -> bool {
         let count = self.missed.to_string();
-        let field = |key: &'static str, value, literal| Field { key: key.into(), value, literal };
-        let record = Record {
-            time: SystemTime::now(),
-            level: Level::Warn,
-            pid: std::process::id(),
-            process: "logger".into(),
-            target: "log".into(),
-            event: "LOG_RECORDS_DROPPED".into(),
-            message: format!("dropped {count} records").into(),
-            fields: vec![field("count", count.into(), true), field("output", self.name.into(), false)],
-        };
+        let message = format!("dropped {count} records");
+        let fields = vec![field("count", count, true), field("output", self.name.to_owned(), false)];
+        let record = own_record(Level::Warn, "LOG_RECORDS_DROPPED", message, fields);
         let mut line = String::new();
         match &self.sink {
             Sink::Json(_) => json.line(&record, &mut line),
@@ -349,7 +266,7 @@ impl Output {
         written
     }
 
-    fn reopen(&mut self) -> Result<(), OutputError> {
+    fn reopen(&mut self) {
         self.failing = None;
         let result = match &mut self.sink {
             Sink::Text(file) | Sink::Json(file) => file.reopen(),
@@ -360,14 +277,16 @@ impl Output {
             }
         };
         self.note(&result);
-        result
     }
 
     /// Remembers whether the output works. Whether it does.
     fn note(&mut self, result: &Result<(), OutputError>) -> bool {
         self.failing = match (result, self.failing) {
             (Ok(()), _) => None,
-            (Err(_), before) => {
+            (Err(error), before) => {
+                if before.is_none() {
+                    self.failure = Some(error.to_string());
+                }
                 let pause = before.map_or(RETRY.0, |(_, pause)| (pause * 2).min(RETRY.1));
                 Some((Instant::now() + pause, pause))
             }
@@ -376,16 +295,26 @@ impl Output {
     }
 }
 
-impl Sink {
-    fn write(&mut self, record: &Record, line: &str) -> Result<(), OutputError> {
-        match self {
-            Self::Text(file) | Self::Json(file) => file.write(line),
-            Self::Console(console) => {
-                append_at(console, record.level, line).map_err(|reason| OutputError::Console { reason })
-            }
-            Self::Syslog(syslog) => syslog.write(record),
-        }
+fn own_record(
+    level: Level,
+    event: &'static str,
+    message: String,
+    fields: Vec<Field<'static>>,
+) -> Record<'static> {
+    Record {
+        time: SystemTime::now(),
+        level,
+        pid: std::process::id(),
+        process: "logger".into(),
+        target: module_path!().into(),
+        event: event.into(),
+        message: message.into(),
+        fields,
     }
+}
+
+fn field(key: &'static str, value: String, literal: bool) -> Field<'static> {
+    Field { key: key.into(), value: value.into(), literal }
 }
 
 /// Checks that every output could be opened, and leaves everything as it was. For main, while the user can
@@ -414,31 +343,6 @@ fn is_of(path: &Path, log: &Path) -> bool {
         rest.is_empty()
             || rest.strip_prefix('.').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     })
-}
-
-/// The console's encoder: finished lines, coloured by level where the console can.
-#[derive(Debug)]
-struct Coloured;
-
-impl Encode for Coloured {
-    fn encode(&self, out: &mut dyn encode::Write, record: &log::Record) -> anyhow::Result<()> {
-        let colour = match record.level() {
-            Level::Error => Some(Color::Red),
-            Level::Warn => Some(Color::Yellow),
-            Level::Info => None,
-            Level::Debug | Level::Trace => Some(Color::Cyan),
-        };
-        let line = record.args().to_string();
-        let Some(colour) = colour else {
-            out.write_all(line.as_bytes())?;
-            return Ok(());
-        };
-        out.set_style(Style::new().text(colour))?;
-        out.write_all(line.trim_end_matches('\n').as_bytes())?;
-        out.set_style(&Style::new())?;
-        out.write_all(b"\n")?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -499,18 +403,21 @@ mod tests {
         let (mut outputs, _) = Outputs::open(&config).unwrap();
         fs::remove_file(at("a.log")).unwrap();
         fs::create_dir(at("a.log")).unwrap();
-        assert_eq!(outputs.reopen().len(), 1);
+        outputs.reopen();
+        assert_eq!(outputs.speak(), 1);
         assert_eq!(outputs.write(&record("one", Level::Info)), 1);
         assert_eq!(outputs.write(&record("two", Level::Info)), 1);
         assert!(outputs.has_losses());
         fs::remove_dir(at("a.log")).unwrap();
-        assert!(outputs.reopen().is_empty());
+        outputs.reopen();
+        assert_eq!(outputs.speak(), 0);
         assert_eq!(outputs.write(&record("three", Level::Info)), 0);
         let text = fs::read_to_string(at("a.log")).unwrap();
-        assert!(text.contains("LOG_RECORDS_DROPPED dropped 2 records count=2 output=file\n"), "{text}");
+        assert!(text.contains("LOG_RECORDS_DROPPED dropped 3 records count=3 output=file\n"), "{text}");
         assert!(text.ends_with("three\n") && !outputs.has_losses());
         let json = fs::read_to_string(at("a.json")).unwrap();
-        assert!(json.lines().count() == 3 && !json.contains("DROPPED"));
+        assert!(json.lines().count() == 4 && !json.contains("DROPPED"));
+        assert!(json.contains(r#""event":"LOG_OUTPUT_FAILED","message":"could not open log file"#), "{json}");
     }
 
     #[test]

@@ -12,8 +12,9 @@ use chrono::{DateTime, Local};
 use log::Level;
 use syslog::{Facility, LogFormat, Logger, LoggerBackend, Severity};
 
+use super::error::OutputError;
 use super::frame::Record;
-use super::outputs::{OutputError, SyslogOutput};
+use super::outputs::SyslogOutput;
 use super::text::body;
 
 /// RFC 3164 §4.1: a message is at most 1024 bytes.
