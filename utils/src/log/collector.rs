@@ -10,7 +10,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use log::Level;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -36,6 +35,8 @@ pub enum Command {
     Reopen,
     /// Another logger takes over: stop reading, write what was read, end.
     Finish,
+    /// The daemon ends. In standby: end at once. Else: go on until the last writer is gone, which is soon.
+    Stop,
 }
 
 /// What a look at the commands found.
@@ -105,7 +106,7 @@ pub fn run(
     if start == Start::Standby {
         match wait_for_begin(control) {
             Command::Begin | Command::Reopen => {}
-            Command::Finish => {
+            Command::Finish | Command::Stop => {
                 control.stopped_reading();
                 return Ok(Ended::Abandoned);
             }
@@ -113,7 +114,7 @@ pub fn run(
     }
     std::thread::scope(|scope| {
         scope.spawn(|| queue.read_from(socket.as_fd(), counters.own));
-        let ended = writer.serve(&queue, socket.as_fd(), start, control);
+        let ended = writer.serve(&queue, socket.as_fd(), control);
         Ok(ended)
     })
 }
@@ -142,22 +143,20 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn serve(
-        &mut self,
-        queue: &Queue,
-        socket: BorrowedFd,
-        start: Start,
-        control: &mut impl Control,
-    ) -> Ended {
+    fn serve(&mut self, queue: &Queue, socket: BorrowedFd, control: &mut impl Control) -> Ended {
         let mut batch = Vec::with_capacity(WRITE_BATCH);
         let mut handover = Handover { until: Instant::now() + HANDOVER, done: false };
-        let mut stale = start == Start::Standby;
+        let mut closed = true;
         let (mut finishing, mut said, mut heard) = (false, false, true);
         loop {
+            if handover.is_over(socket) {
+                queue.take(WRITE_BATCH, &mut batch);
+            }
+            // After taking records: main says "reopen" before it logs that, so that line is in the new file.
             while heard {
                 match control.next() {
-                    Told::Command(Command::Begin) => {}
-                    Told::Command(Command::Reopen) => self.reopen(),
+                    Told::Command(Command::Begin | Command::Stop) => {}
+                    Told::Command(Command::Reopen) => self.outputs.reopen(),
                     Told::Command(Command::Finish) => {
                         finishing = true;
                         queue.stop_reading();
@@ -171,14 +170,14 @@ impl Writer<'_> {
                 control.stopped_reading();
                 said = true;
             }
-            if handover.is_over(socket) {
-                if stale {
-                    // The predecessor may have rotated the files that were opened in standby. A file that
-                    // cannot be opened now is tried again with the next record.
+            if handover.done {
+                if closed {
+                    // Not before: the predecessor may have rotated the files. What cannot be opened now is
+                    // tried again with the next record.
                     self.outputs.reopen();
-                    stale = false;
+                    closed = false;
                 }
-                self.write_batch(queue, &mut batch);
+                self.write_batch(&mut batch);
                 if queue.is_finished() && (said || !finishing) {
                     self.report_drops();
                     return if finishing { Ended::Finished } else { Ended::LastWriterGone };
@@ -188,8 +187,7 @@ impl Writer<'_> {
         }
     }
 
-    fn write_batch(&mut self, queue: &Queue, batch: &mut Vec<Box<[u8]>>) {
-        queue.take(WRITE_BATCH, batch);
+    fn write_batch(&mut self, batch: &mut Vec<Box<[u8]>>) {
         self.report_drops();
         self.counters.failures.fetch_add(self.outputs.speak(), Ordering::Relaxed);
         for frame in batch.drain(..) {
@@ -217,11 +215,6 @@ impl Writer<'_> {
         if self.outputs.has_losses() {
             self.outputs.report_lost();
         }
-    }
-
-    fn reopen(&mut self) {
-        self.outputs.reopen();
-        self.outputs.say(Level::Info, "LOG_REOPENED", "log files opened anew".to_owned());
     }
 
     /// Waits for records or commands.

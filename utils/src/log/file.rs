@@ -48,16 +48,19 @@ impl LogFile {
     ///
     /// It is rotated once it is longer than `max_bytes` (0: never); `backups` old files are kept (0: none).
     pub(super) fn open(path: &Path, max_bytes: u64, backups: u32) -> Result<Self, OutputError> {
-        let mut file = Self {
+        check_name(path)?;
+        make_folder(path)?;
+        open_file(path, true)?;
+        // Opened for good with the first line: until then another logger may be writing to the file, and what
+        // looks like a torn last line may be one that is just being written.
+        Ok(Self {
             path: path.to_owned(),
             max_bytes,
             backups,
             appender: None,
             good_bytes: 0,
             rotate_again_at: None,
-        };
-        file.reopen()?;
-        Ok(file)
+        })
     }
 
     /// Closes the file and opens what is at its path now.

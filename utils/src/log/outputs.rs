@@ -20,6 +20,11 @@ use super::text::TextFormat;
 /// First and longest pause before a failed output is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// Event and level of the report that an output lacks records.
+pub const RECORDS_DROPPED: (&str, Level) = ("LOG_RECORDS_DROPPED", Level::Warn);
+/// Event and level of the report that an output does not work.
+pub const OUTPUT_FAILED: (&str, Level) = ("LOG_OUTPUT_FAILED", Level::Error);
+
 /// Which outputs there are.
 #[derive(Debug, Clone, Default)]
 pub struct OutputsConfig {
@@ -136,6 +141,16 @@ impl Outputs {
         Ok((Self { list, text, json, text_line, json_line, own }, warnings))
     }
 
+    /// Checks that every output could be opened, and leaves everything as it was. For main, while the user can
+    /// still read an error.
+    pub fn check(config: &OutputsConfig) -> Result<(), OutputError> {
+        check_shared(config)?;
+        for output in [&config.file, &config.json].into_iter().flatten() {
+            file::check(&output.path)?;
+        }
+        config.syslog.as_ref().map_or(Ok(()), |settings| SyslogSink::new(settings).map(drop))
+    }
+
     /// Writes a record to every output that wants it. Returns how many of them could not take it.
     pub fn write(&mut self, record: &Record) -> u64 {
         self.text_line.clear();
@@ -177,8 +192,8 @@ impl Outputs {
         for output in &mut self.list {
             if let Some(message) = output.failure.take() {
                 failures += 1;
-                let event = "LOG_OUTPUT_FAILED";
-                self.own.push(Own { level: Level::Error, event, message, output: Some(output.name) });
+                let (event, level) = OUTPUT_FAILED;
+                self.own.push(Own { level, event, message, output: Some(output.name) });
             }
         }
         for own in std::mem::take(&mut self.own) {
@@ -252,7 +267,7 @@ impl Output {
         let count = self.missed.to_string();
         let message = format!("dropped {count} records");
         let fields = vec![field("count", count, true), field("output", self.name.to_owned(), false)];
-        let record = own_record(Level::Warn, "LOG_RECORDS_DROPPED", message, fields);
+        let record = own_record(RECORDS_DROPPED.1, RECORDS_DROPPED.0, message, fields);
         let mut line = String::new();
         match &self.sink {
             Sink::Json(_) => json.line(&record, &mut line),
@@ -315,16 +330,6 @@ fn own_record(
 
 fn field(key: &'static str, value: String, literal: bool) -> Field<'static> {
     Field { key: key.into(), value: value.into(), literal }
-}
-
-/// Checks that every output could be opened, and leaves everything as it was. For main, while the user can
-/// still read an error.
-pub fn check(config: &OutputsConfig) -> Result<(), OutputError> {
-    check_shared(config)?;
-    for output in [&config.file, &config.json].into_iter().flatten() {
-        file::check(&output.path)?;
-    }
-    config.syslog.as_ref().map_or(Ok(()), |settings| SyslogSink::new(settings).map(drop))
 }
 
 /// Neither file may be the other one or one of its rotated files.
@@ -428,7 +433,10 @@ mod tests {
             ..OutputsConfig::default()
         };
         for (file, json) in [("/x/a", "/x/a"), ("/x/a", "/x/a.1"), ("/x/a.12", "/x/a")] {
-            assert!(matches!(check(&config(file, json)), Err(OutputError::Shared { .. })), "{file} {json}");
+            assert!(
+                matches!(Outputs::check(&config(file, json)), Err(OutputError::Shared { .. })),
+                "{file} {json}"
+            );
         }
         assert!(!is_of(Path::new("/x/a.log.json"), Path::new("/x/a.log")));
     }
@@ -437,7 +445,7 @@ mod tests {
     fn errors_name_the_path_the_reason_and_what_to_do() {
         let config =
             OutputsConfig { file: Some(output("/no/such/place/a.log".into())), ..OutputsConfig::default() };
-        let error = check(&config).unwrap_err();
+        let error = Outputs::check(&config).unwrap_err();
         assert!(error.to_string().contains("\"/no/such/place/a.log\": No such file"), "{error}");
         assert!(error.hint().unwrap().contains("\"/no/such/place\""));
     }

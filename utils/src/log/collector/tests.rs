@@ -154,7 +154,6 @@ fn reopen_follows_a_file_that_was_moved_away() {
     drop(write);
     let (mut control, mut handle) = remote();
     let outputs = outputs(&path, 0);
-    fs::rename(&path, &moved).unwrap();
     let logger = spawn(move || {
         let own = AtomicU64::new(0);
         run(
@@ -165,14 +164,17 @@ fn reopen_follows_a_file_that_was_moved_away() {
             Counters { failures: counter(), own: &own, total: &|| 0 },
         )
     });
+    say(&sender, 1);
+    while lines(&path).is_empty() {
+        std::thread::yield_now();
+    }
+    fs::rename(&path, &moved).unwrap();
+    // Told first, then said: the record must be in the new file.
     handle.tell(Command::Reopen);
-    handle.tell(Command::Finish);
-    handle.quiet.recv().unwrap();
-    assert_eq!(logger.join().unwrap(), Ok(Ended::Finished));
-    assert_eq!(lines(&moved).len(), 0);
-    let text = lines(&path).join("\n");
-    assert!(text.ends_with("logger] LOG_REOPENED log files opened anew"), "{text}");
+    say(&sender, 7);
     drop(sender);
+    assert_eq!(logger.join().unwrap(), Ok(Ended::LastWriterGone));
+    assert_eq!((lines(&path).len(), lines(&moved).len()), (1, 1));
 }
 
 #[test]
