@@ -5,6 +5,7 @@
 //! with an exit code. It never changes its configuration. When main is gone, so is the worker.
 
 mod kind;
+pub mod logger;
 mod order;
 
 use std::sync::Arc;

@@ -321,7 +321,8 @@ mod tests {
                 time: UNIX_EPOCH + Duration::new(secs, nanos), level: Level::Warn, pid,
                 process: process.into(), target: "t".into(), event: event.into(), message: message.into(), fields,
             };
-            prop_assert_eq!(Record::decode(&encoded(&record)).unwrap(), record);
+            let bytes = encoded(&record);
+            prop_assert_eq!(Record::decode(&bytes).unwrap(), record);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The JSON form of a record: one object on one line, for log shippers. Pure but for the time zone.
 
+use std::fmt::Write;
+
 use serde::Serializer as _;
 use serde::ser::SerializeMap;
 
@@ -33,7 +35,7 @@ impl JsonFormat {
             // serde_json escapes C0 only. The others stand in strings, where an escape means the same.
             Ok(text) if text.contains(is_hostile) => text.chars().for_each(|c| {
                 if is_hostile(c) {
-                    out.push_str(&format!("\\u{:04x}", u32::from(c)));
+                    let _ = write!(out, "\\u{:04x}", u32::from(c));
                 } else {
                     out.push(c);
                 }
@@ -106,7 +108,11 @@ mod tests {
             message: message.to_owned().into(),
             fields: fields
                 .iter()
-                .map(|&(key, value, literal)| Field { key: key.into(), value: value.to_owned().into(), literal })
+                .map(|&(key, value, literal)| Field {
+                    key: key.into(),
+                    value: value.to_owned().into(),
+                    literal,
+                })
                 .collect(),
         }
     }
@@ -135,8 +141,10 @@ mod tests {
 
     #[test]
     fn fields_never_hide_the_record_or_each_other() {
-        let (line, value) =
-            parsed(&record("m", &[("pid", "1", true), ("a", "1", false), ("a", "2", false), ("b", "{}", true)]));
+        let (line, value) = parsed(&record(
+            "m",
+            &[("pid", "1", true), ("a", "1", false), ("a", "2", false), ("b", "{}", true)],
+        ));
         assert_eq!(value["pid"], 7);
         assert_eq!(value["pid_"], 1);
         assert_eq!(value["a"], "1");

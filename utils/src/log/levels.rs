@@ -41,7 +41,7 @@ impl Levels {
 
     /// The most talkative of all levels: what the `log` facade must let through.
     pub fn most(&self) -> LevelFilter {
-        self.modules.values().copied().fold(self.default, LevelFilter::max)
+        self.modules.values().copied().fold(self.default, Ord::max)
     }
 }
 

@@ -69,11 +69,17 @@ impl Queue {
         let _ = self.filled.read();
         let mut inner = self.lock();
         let count = most.min(inner.frames.len());
-        out.extend(inner.frames.drain(..count));
-        inner.bytes -= out.iter().map(|frame| cost(frame)).sum::<usize>().min(inner.bytes);
+        let mut taken = 0;
+        out.extend(inner.frames.drain(..count).inspect(|frame| taken += cost(frame)));
+        inner.bytes = inner.bytes.saturating_sub(taken);
         if !inner.frames.is_empty() {
             let _ = self.filled.write(1);
         }
+    }
+
+    /// Whether the reader thread has ended: nothing more is read from the socket.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().ended
     }
 
     /// Whether nothing waits and nothing will come.

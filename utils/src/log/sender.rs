@@ -36,6 +36,8 @@ pub struct Sender {
     state: RwLock<State>,
     /// Monotonic milliseconds until which a full socket is not waited for; 0: wait.
     no_wait_until: AtomicU64,
+    /// Longest wait for room in the socket.
+    pub(super) max_wait: Duration,
 }
 
 #[derive(Debug)]
@@ -121,9 +123,15 @@ fn register() {
 impl Sender {
     /// A sender that speaks to nobody yet.
     pub const fn new() -> Self {
-        let state =
-            State { target: Target::Nobody, process: Cow::Borrowed(""), pid: 0, levels: None };
-        Self { state: RwLock::new(state), no_wait_until: AtomicU64::new(0) }
+        let state = State { target: Target::Nobody, process: Cow::Borrowed(""), pid: 0, levels: None };
+        Self { state: RwLock::new(state), no_wait_until: AtomicU64::new(0), max_wait: MAX_WAIT }
+    }
+
+    /// A sender that is nobody's static: for one that speaks beside the process's own.
+    pub fn to(socket: OwnedFd, process: &str, levels: Levels, dropped: &'static AtomicU64) -> Self {
+        let sender = Self::new();
+        sender.set(Target::Socket(socket, dropped), process, levels);
+        sender
     }
 
     fn set(&self, target: Target, process: &str, levels: Levels) {
@@ -147,7 +155,7 @@ impl Sender {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends one frame; waits [`MAX_WAIT`] at most. Whether it was sent.
+    /// Sends one frame; waits `max_wait` at most. Whether it was sent.
     fn transmit(&self, socket: BorrowedFd, frame: &[u8]) -> bool {
         let mut deadline = None;
         loop {
@@ -159,7 +167,7 @@ impl Sender {
                     if now < self.no_wait_until.load(Ordering::Relaxed) {
                         return false;
                     }
-                    let deadline = *deadline.get_or_insert(now + millis(MAX_WAIT));
+                    let deadline = *deadline.get_or_insert(now.saturating_add(millis(self.max_wait)));
                     if now >= deadline || !wait_for_room(socket, deadline - now) {
                         self.no_wait_until.store(monotonic_millis() + NO_WAIT_MILLIS, Ordering::Relaxed);
                         return false;
@@ -280,7 +288,7 @@ struct Kind {
     literal: bool,
 }
 
-impl<'v> VisitValue<'v> for Kind {
+impl VisitValue<'_> for Kind {
     fn visit_any(&mut self, _: kv::Value) -> Result<(), kv::Error> {
         Ok(())
     }
@@ -321,7 +329,8 @@ mod tests {
     fn sender(process: &str) -> (Sender, OwnedFd, &'static AtomicU64) {
         let (write, read) = crate::log::pair().unwrap();
         let (sender, dropped) = (Sender::new(), counter());
-        let levels = Levels::new(LevelFilter::Info, BTreeMap::from([("loud".to_owned(), LevelFilter::Debug)]));
+        let levels =
+            Levels::new(LevelFilter::Info, BTreeMap::from([("loud".to_owned(), LevelFilter::Debug)]));
         sender.set(Target::Socket(write, dropped), process, levels);
         (sender, read, dropped)
     }

@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn line_has_exactly_the_documented_form() {
-        let record = record("leased 10.0.0.100", vec![field("mac", "00:11:22:33:44:55"), field("xid", "0x1f")]);
+        let record =
+            record("leased 10.0.0.100", vec![field("mac", "00:11:22:33:44:55"), field("xid", "0x1f")]);
         let offset = DateTime::<Local>::from(record.time).format("%:z").to_string();
         assert_eq!(
             line(&record),
