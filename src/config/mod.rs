@@ -75,6 +75,19 @@ impl ConfigManager {
         &self.sources
     }
 
+    /// Reads what can be read, for commands that only need to find the running daemon: a wrong value elsewhere
+    /// in the file must not keep anybody from stopping it. Errors: the sources cannot be read at all, or
+    /// something under `daemon` is wrong.
+    pub fn load_leniently(&self) -> Result<Config, Report> {
+        let (tree, places) = sources::merge(&self.sources)?;
+        let base = self.sources.base();
+        let reader = Reader::new(&tree, &places, &base);
+        let config = read(&reader, &daemon::Paths::new(&self.sources));
+        let mut problems = reader.into_problems();
+        problems.retain(|problem| problem.severity == Severity::Error && problem.key.starts_with("daemon"));
+        if problems.is_empty() { Ok(config) } else { Err(Report::new(problems)) }
+    }
+
     /// Reads all sources anew. Errors: everything that is wrong with them, at once.
     pub fn load(&self) -> Result<Loaded, Report> {
         let (tree, places) = sources::merge(&self.sources)?;

@@ -1,0 +1,116 @@
+//! `probe`: acts as a client of every service and says how long each step took. Without flags it probes what
+//! the configuration enables; with `--interface` or `--server` DHCP alone, there.
+
+mod dhcp;
+mod echo;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::client::{self, Reached};
+use super::{Invocation, Outcome, ProbeArgs};
+use crate::api::status::Status;
+use crate::config::Config;
+
+/// What one step of a probe took, and what it brought.
+struct Step {
+    name: &'static str,
+    took: Duration,
+    result: String,
+}
+
+pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
+    let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
+    let mut good = true;
+    let mut report = |service: &str, outcome: Result<Vec<Step>, String>| match outcome {
+        Ok(steps) => {
+            for step in steps {
+                println!("ok      {service:<5} {:<10} {:>9.3} ms  {}", step.name, millis(step.took), step.result);
+            }
+        }
+        Err(reason) => {
+            good = false;
+            println!("failed  {service:<5} {reason}");
+        }
+    };
+    if let Some(server) = args.server {
+        report("dhcp", dhcp::by_address(server, args.timeout));
+    } else if let Some(interface) = &args.interface {
+        report("dhcp", dhcp::by_broadcast(interface, config.dhcp.port, args.timeout));
+    } else {
+        let targets = targets(&config);
+        for address in targets.tcp {
+            report("tcp", echo::tcp(address, args.timeout));
+        }
+        for address in targets.udp {
+            report("udp", echo::udp(address, args.timeout));
+        }
+        for interface in targets.dhcp {
+            report("dhcp", dhcp_on(&interface, &config, args.timeout));
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Targets {
+    tcp: Vec<SocketAddr>,
+    udp: Vec<SocketAddr>,
+    dhcp: Vec<String>,
+}
+
+/// Where the services are: as the running daemon says (a port of 0 in the file means any), else as the
+/// configuration says.
+fn targets(config: &Config) -> Targets {
+    let status = match client::get::<Status>(&config.daemon.control_socket, "/v1/status") {
+        Ok(Reached::Answer(status)) => Some(status),
+        Ok(Reached::Problem(_) | Reached::Nobody) | Err(_) => None,
+    };
+    let said = |service: &str| -> Option<Vec<SocketAddr>> {
+        let endpoints = status.as_ref()?.endpoints.iter().filter(|endpoint| endpoint.service == service);
+        Some(endpoints.filter_map(|endpoint| endpoint.address.parse().ok()).map(reachable).collect())
+    };
+    let configured = |addresses: &[IpAddr], port| {
+        addresses.iter().map(|address| reachable(SocketAddr::new(*address, port))).collect()
+    };
+    let when = |enabled: bool, targets: Vec<SocketAddr>| if enabled { targets } else { Vec::new() };
+    Targets {
+        tcp: when(
+            config.tcp.enabled,
+            said("tcp").unwrap_or_else(|| configured(&config.tcp.address, config.tcp.port)),
+        ),
+        udp: when(
+            config.udp.enabled,
+            said("udp").unwrap_or_else(|| configured(&config.udp.address, config.udp.udp_port)),
+        ),
+        dhcp: if config.dhcp.enabled { config.dhcp.interfaces.clone() } else { Vec::new() },
+    }
+}
+
+/// A wildcard address is reached over loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+/// Loopback knows no broadcast: there the server is asked at its address, and answers to the sender.
+fn dhcp_on(interface: &str, config: &Config, timeout: Duration) -> Result<Vec<Step>, String> {
+    let found = daemon_utils::socket::interfaces().map_err(|error| format!("no interfaces: {error}"))?;
+    let found = found.into_iter().find(|found| found.name == interface);
+    let found = found.ok_or_else(|| format!("there is no interface {interface}"))?;
+    match found.addresses.first() {
+        Some((address, _)) if found.loopback => {
+            dhcp::by_address(SocketAddrV4::new(*address, config.dhcp.port), timeout)
+        }
+        _ => dhcp::by_broadcast(interface, config.dhcp.port, timeout),
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
