@@ -6,6 +6,9 @@
 
 mod kind;
 mod order;
+mod pace;
+pub mod tcp;
+pub mod udp;
 
 use std::sync::Arc;
 
