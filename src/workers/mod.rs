@@ -7,6 +7,9 @@
 mod kind;
 pub mod logger;
 mod order;
+mod pace;
+pub mod tcp;
+pub mod udp;
 
 use std::sync::Arc;
 

@@ -21,4 +21,4 @@ pub use batch::{Datagram, DatagramBatch, Full, ReplyBatch, Sent};
 pub use datagram::{RECEIVE_BUFFER_BYTES, dhcp_server, dropped, udp_echo};
 pub use interface::{Interface, InterfaceWatch, interfaces};
 pub use link::{LinkBatch, packet_sender, send_link};
-pub use stream::{tcp_listener, unix_listener};
+pub use stream::{tcp_listener, unacknowledged, unix_listener};

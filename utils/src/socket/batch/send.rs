@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub struct Sent {
     /// Datagrams that the kernel took.
     pub sent: usize,
+    /// Bytes in those, headers not counted.
+    pub bytes: u64,
     /// Datagrams that were skipped.
     pub failed: usize,
     /// Why the last of those failed.
@@ -37,6 +39,7 @@ pub(super) unsafe fn send_all(fd: BorrowedFd<'_>, headers: &mut [libc::mmsghdr])
             Ok(sent) => {
                 let sent = usize::try_from(sent).unwrap_or_default();
                 result.sent += sent;
+                result.bytes += rest.iter().take(sent).map(|header| u64::from(header.msg_len)).sum::<u64>();
                 sent
             }
             Err(Errno::EINTR) => 0,

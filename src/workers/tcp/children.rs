@@ -1,0 +1,68 @@
+//! The client processes of one tcp worker: their forks, their ends.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+
+use daemon_utils::process::{self, Exit, Pid};
+use nix::sys::signal::{Signal, kill};
+
+use super::client::Client;
+use super::places::Places;
+use crate::event;
+
+/// The clients that this worker forked and has not reaped, by PID.
+#[derive(Debug, Default)]
+pub(super) struct Children {
+    peers: HashMap<Pid, SocketAddr>,
+}
+
+impl Children {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Forks the process of one client. This process has one thread, as every worker but the api.
+    pub(super) fn fork(&mut self, client: Client<'_>, buffer: &mut [u8], places: Places) -> io::Result<()> {
+        let pid = process::spawn_fast(|| client.serve(buffer))?;
+        places.take();
+        self.peers.insert(pid, client.peer);
+        Ok(())
+    }
+
+    /// Reaps every client process that has ended and frees its place.
+    pub(super) fn reap(&mut self, places: Places) -> io::Result<()> {
+        while let Some((pid, exit)) = process::reap()? {
+            let Some(peer) = self.peers.remove(&pid) else { continue };
+            places.give_back();
+            match exit {
+                // It has told its end itself.
+                Exit::Code(0) => {}
+                Exit::Signal(number) if number == Signal::SIGTERM as i32 => {
+                    event!(TcpClientDisconnected, peer = peer, reason = "terminated"; "client disconnected");
+                }
+                Exit::Code(_) | Exit::Signal(_) => {
+                    event!(
+                        TcpClientDisconnected, peer = peer, reason = "failed", status = exit;
+                        "client disconnected: its process ended by {exit}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends every client process a signal. None of them has been reaped, so no PID can be a stranger's.
+    pub(super) fn signal(&self, signal: Signal) {
+        for pid in self.peers.keys() {
+            // It fails for a process that has just ended: that one is reaped soon.
+            let _ = kill(*pid, signal);
+        }
+    }
+}
