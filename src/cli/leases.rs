@@ -1,13 +1,15 @@
 //! `leases list`: reads the lease file itself, so it works whether the daemon runs or not.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use chrono::{DateTime, Local};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use super::{Invocation, Outcome, table};
-use crate::lease::{self, LeaseRow, ListFilter};
+use crate::lease::reader::{self, LeaseRow, ListFilter, Page};
+use crate::lease::{LeaseState, StoreError};
 
 /// Which leases, and how they are shown.
 #[derive(Debug, Args)]
@@ -18,87 +20,183 @@ pub(super) struct ListArgs {
     /// As CSV, also on a terminal
     #[arg(long)]
     csv: bool,
-    /// Only leases in this state: active, expired, released, declined, conflict
-    #[arg(long, value_name = "STATE", value_parser = ["active", "expired", "released", "declined", "conflict"])]
+    /// Only leases in this state
+    #[arg(long, value_name = "STATE", value_parser = LeaseState::ALL.map(LeaseState::name))]
     state: Option<String>,
     /// Only leases of this subnet
     #[arg(long, value_name = "NAME")]
     subnet: Option<String>,
-    /// Only leases of this hardware address
-    #[arg(long, value_name = "MAC")]
-    mac: Option<String>,
+    /// Only leases of this client: hardware address, client-id (hex with colons) or host name
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<String>,
 }
 
+/// Rows read at a time, so that a large lease file needs no large memory.
+const PAGE: usize = 1000;
 const HEADS: [&str; 9] = ["ip", "mac", "client_id", "hostname", "subnet", "pool", "state", "starts", "expires"];
 
 pub(super) fn list(invocation: &Invocation, args: &ListArgs) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
     let filter = ListFilter {
-        state: args.state.clone(),
+        state: LeaseState::ALL.into_iter().find(|state| args.state.as_deref() == Some(state.name())),
         subnet: args.subnet.clone(),
-        mac: args.mac.as_ref().map(|mac| mac.to_ascii_lowercase().replace('-', ":")),
+        client: args.client.clone(),
         ..ListFilter::default()
     };
-    let rows = lease::list(&config.dhcp.store.path, &filter).map_err(|error| error.to_string())?;
-    let mut out = std::io::stdout().lock();
-    let written = if args.json {
-        let all: Vec<_> = rows.iter().map(|row| json!(fields(row).into_iter().collect::<std::collections::BTreeMap<_, _>>())).collect();
-        writeln!(out, "{:#}", json!(all))
-    } else if args.csv || !out.is_terminal() {
-        csv(&mut out, &rows)
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut sheet: Box<dyn Sheet> = if args.json {
+        Box::new(Json { first: true })
+    } else if args.csv || !io::stdout().is_terminal() {
+        Box::new(Csv)
     } else {
-        let mut shown = table::new(&["address", "hardware", "client-id", "host", "subnet", "pool", "state", "since", "until"]);
-        for row in &rows {
-            shown.add_row(fields(row).map(|(_, value)| value));
-        }
-        writeln!(out, "{shown}\n{} leases", rows.len())
+        Box::new(Shown { table: table::new(&HEADS), rows: 0 })
     };
-    match written {
+    let mut write = || -> Result<(), Failure> {
+        sheet.begin(&mut out)?;
+        let mut after = None;
+        loop {
+            let rows = reader::list(&config.dhcp.store.path, &filter, Page { after, limit: PAGE })?;
+            for row in &rows {
+                sheet.row(&mut out, &cells(row))?;
+            }
+            match rows.last() {
+                Some(last) if rows.len() == PAGE => after = Some(last.address),
+                _ => break,
+            }
+        }
+        sheet.end(&mut out)?;
+        Ok(out.flush()?)
+    };
+    match write() {
         // The reader of a pipe that has seen enough is no failure.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("could not write: {error}")),
-        Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+        Err(Failure::Write(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("could not write: {error}"))
+        }
+        Err(Failure::Read(error)) => Err(error.to_string()),
+        Ok(()) | Err(Failure::Write(_)) => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn fields(row: &LeaseRow) -> [(&'static str, String); 9] {
-    let values = [
-        row.ip.clone(),
+enum Failure {
+    Read(StoreError),
+    Write(io::Error),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+type Cells = [Option<String>; HEADS.len()];
+
+fn cells(row: &LeaseRow) -> Cells {
+    [
+        Some(row.address.to_string()),
         row.mac.clone(),
         row.client_id.clone(),
         row.hostname.clone(),
-        row.subnet.clone(),
-        row.pool.clone(),
-        row.state.clone(),
-        row.starts.clone(),
-        row.expires.clone(),
-    ];
-    let mut values = values.into_iter();
-    HEADS.map(|head| (head, values.next().unwrap_or_default()))
+        Some(row.subnet.clone()),
+        Some(row.pool.clone()),
+        Some(row.state.name().to_owned()),
+        Some(local_time(row.starts)),
+        Some(row.expires.map_or_else(|| "never".to_owned(), local_time)),
+    ]
 }
 
-/// RFC 4180, with a header line. Names come from the network: a cell that a spreadsheet would take for a
-/// formula gets an apostrophe.
-fn csv(out: &mut impl Write, rows: &[LeaseRow]) -> std::io::Result<()> {
-    writeln!(out, "{}", HEADS.join(","))?;
-    for row in rows {
-        let cells = fields(row).map(|(_, value)| cell(&value));
-        writeln!(out, "{}", cells.join(","))?;
+/// As in the view `lease_list`: `2026-11-21 12:00:00`, local time.
+fn local_time(secs: i64) -> String {
+    let time = DateTime::from_timestamp(secs, 0).unwrap_or_default();
+    time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A way to show rows.
+trait Sheet {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()>;
+    fn row(&mut self, out: &mut dyn Write, cells: &Cells) -> io::Result<()>;
+    fn end(&mut self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+struct Json {
+    first: bool,
+}
+
+impl Sheet for Json {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "[")
     }
-    Ok(())
+
+    fn row(&mut self, out: &mut dyn Write, cells: &Cells) -> io::Result<()> {
+        let fields = HEADS.iter().zip(cells);
+        let object: Map<String, Value> =
+            fields.map(|(head, cell)| ((*head).to_owned(), cell.clone().into())).collect();
+        let comma = if std::mem::take(&mut self.first) { "" } else { "," };
+        write!(out, "{comma}\n  {}", Value::Object(object))
+    }
+
+    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "\n]")
+    }
 }
 
-fn cell(value: &str) -> String {
+/// RFC 4180, with a header line.
+struct Csv;
+
+impl Sheet for Csv {
+    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", HEADS.join(","))
+    }
+
+    fn row(&mut self, out: &mut dyn Write, cells: &Cells) -> io::Result<()> {
+        let quoted: Vec<String> = cells.iter().map(|cell| quote(cell.as_deref().unwrap_or_default())).collect();
+        writeln!(out, "{}", quoted.join(","))
+    }
+
+    fn end(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Names come from the network: a cell that a spreadsheet would take for a formula gets an apostrophe.
+fn quote(value: &str) -> String {
     let formula = value.starts_with(['=', '+', '-', '@']);
     let value = if formula { format!("'{value}") } else { value.to_owned() };
     if value.contains([',', '"', '\n', '\r']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value }
 }
 
+struct Shown {
+    table: comfy_table::Table,
+    rows: usize,
+}
+
+impl Sheet for Shown {
+    fn begin(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn row(&mut self, _: &mut dyn Write, cells: &Cells) -> io::Result<()> {
+        self.rows += 1;
+        self.table.add_row(cells.iter().map(|cell| cell.as_deref().unwrap_or("-")));
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}\n{} leases", self.table, self.rows)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::cell;
+    use super::quote;
 
     #[test]
     fn cells_are_quoted_and_disarmed() {
-        assert_eq!([cell("plain"), cell("a,\"b"), cell("=1+1")], ["plain", "\"a,\"\"b\"", "'=1+1"]);
+        assert_eq!([quote("plain"), quote("a,\"b"), quote("=1+1")], ["plain", "\"a,\"\"b\"", "'=1+1"]);
     }
 }

@@ -5,7 +5,7 @@ use comfy_table::{Table, presets};
 /// A table without lines, with these heads.
 pub(super) fn new(heads: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(heads.iter().copied());
+    table.load_style(presets::NOTHING).set_header(heads.iter().copied());
     table
 }
 

@@ -2,12 +2,13 @@
 //! its own; it never returns into main's code.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use daemon_utils::channel::Channel;
-use daemon_utils::{clock, log as transport, process, sandbox, signal, title};
+use daemon_utils::log::sender;
+use daemon_utils::{clock, process, sandbox, signal, title};
 use nix::unistd::{Pid, getpid};
 
 use super::Supervisor;
@@ -93,19 +94,21 @@ impl Supervisor {
         signal::ignore_in_worker();
         let name = kind.process_name(index);
         title::set(&format!("echo-daemon: {name}"));
-        let job = Job::inherit(self, kind, index, inheritance)?;
-        // The logger must not hold the end that others write to, or it would never see their end.
-        let writer = if kind == Kind::Logger { &None } else { &self.log.writer };
-        let writer = writer.as_ref().map(OwnedFd::try_clone).transpose()?;
+        let job = Job::inherit(self, kind, inheritance)?;
         let mut keep = job.descriptors();
         keep.push(context.channel.as_fd());
-        keep.extend(writer.as_ref().map(AsFd::as_fd));
-        process::keep_only(&keep)?;
-        drop(keep);
-        transport::forget();
-        if let Some(writer) = writer {
-            let dropped = context.slot.cell(Counter::LogDropped);
-            transport::install(writer, &name, settings::levels(&context.config), dropped);
+        if kind == Kind::Logger {
+            // It must not hold the end that others write to, or it would never see their end.
+            process::keep_only(&keep)?;
+            sender::forget();
+        } else {
+            sender::with_socket(|log| {
+                keep.extend(log);
+                process::keep_only(&keep)
+            })?;
+            sender::rename(&name);
+            sender::count_drops_in(context.slot.cell(Counter::LogDropped));
+            sender::set_levels(settings::levels(&context.config));
         }
         let privileges = match kind {
             Kind::Logger => &self.privilege.logger,

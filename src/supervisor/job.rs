@@ -8,7 +8,8 @@ use daemon_utils::socket::Interface;
 
 use super::Supervisor;
 use super::birth::Inheritance;
-use crate::workers::{self, Context, Kind, api, dhcp};
+use crate::api::Endpoint;
+use crate::workers::{self, Context, Kind};
 
 /// A worker's own descriptors (copies, so that main's can be closed in the child) and what else it needs.
 #[derive(Debug)]
@@ -16,9 +17,9 @@ pub(super) enum Job {
     Logger { reader: OwnedFd, console: bool },
     Tcp { listeners: Vec<OwnedFd>, lifeline: OwnedFd },
     Udp { sockets: Vec<OwnedFd> },
-    Dhcp { index: u16, sockets: Vec<(Interface, OwnedFd)>, packet: Option<OwnedFd> },
+    Dhcp { sockets: Vec<(Interface, OwnedFd)>, packet: Option<OwnedFd> },
     Keeper,
-    Api { control: OwnedFd, listen: Option<OwnedFd>, token: Option<String>, endpoints: Vec<api::Endpoint> },
+    Api(workers::api::Inputs),
 }
 
 impl Job {
@@ -26,14 +27,13 @@ impl Job {
     pub(super) fn inherit(
         main: &Supervisor,
         kind: Kind,
-        index: u16,
         inheritance: Inheritance<'_>,
     ) -> io::Result<Self> {
         let sockets = inheritance.sockets;
         Ok(match kind {
             Kind::Logger => {
                 let console = inheritance.config.logging.console || main.foreground;
-                Self::Logger { reader: main.log.reader.try_clone()?, console }
+                Self::Logger { reader: main.log.try_clone()?, console }
             }
             Kind::Tcp => Self::Tcp {
                 listeners: copies(sockets.tcp.iter().map(|listener| &listener.fd))?,
@@ -44,20 +44,18 @@ impl Job {
                 let fds = copies(sockets.dhcp.iter().map(|listener| &listener.fd))?;
                 let interfaces = sockets.dhcp.iter().map(|listener| listener.interface.clone());
                 let packet = sockets.packet.as_ref().map(OwnedFd::try_clone).transpose()?;
-                Self::Dhcp { index, sockets: interfaces.zip(fds).collect(), packet }
+                Self::Dhcp { sockets: interfaces.zip(fds).collect(), packet }
             }
             Kind::Keeper => Self::Keeper,
             Kind::Api => {
                 let control = sockets.control.as_ref().ok_or_else(|| io::Error::other("no control socket"))?;
-                let endpoints = sockets.endpoints().into_iter();
-                Self::Api {
+                let endpoint = |(service, address): (&str, String)| Endpoint { service: service.to_owned(), address };
+                Self::Api(workers::api::Inputs {
                     control: control.1.try_clone()?,
                     listen: sockets.api.as_ref().map(|listener| listener.fd.try_clone()).transpose()?,
                     token: inheritance.token.clone(),
-                    endpoints: endpoints
-                        .map(|(service, address)| api::Endpoint { service: service.to_owned(), address })
-                        .collect(),
-                }
+                    endpoints: sockets.endpoints().into_iter().map(endpoint).collect(),
+                })
             }
         })
     }
@@ -74,7 +72,7 @@ impl Job {
                 sockets.iter().map(|(_, fd)| fd).chain(packet).map(AsFd::as_fd).collect()
             }
             Self::Keeper => Vec::new(),
-            Self::Api { control, listen, .. } => [control].into_iter().chain(listen).map(AsFd::as_fd).collect(),
+            Self::Api(inputs) => [&inputs.control].into_iter().chain(&inputs.listen).map(AsFd::as_fd).collect(),
         }
     }
 
@@ -82,13 +80,13 @@ impl Job {
     pub(super) fn run(self, context: &Context) -> Result<(), String> {
         match self {
             Self::Logger { reader, console } => workers::logger::run(context, reader, console),
-            Self::Tcp { listeners, lifeline } => workers::tcp::run(context, listeners, lifeline),
-            Self::Udp { sockets } => workers::udp::run(context, sockets),
-            Self::Dhcp { index, sockets, packet } => dhcp::run(context, index, sockets, packet),
-            Self::Keeper => workers::keeper::run(context),
-            Self::Api { control, listen, token, endpoints } => {
-                api::run(context, api::Inputs { control, listen, token, endpoints })
+            Self::Tcp { listeners, lifeline } => {
+                workers::tcp::run(context, workers::tcp::Inherited { listeners, lifeline: lifeline.as_fd() })
             }
+            Self::Udp { sockets } => workers::udp::run(context, sockets),
+            Self::Dhcp { sockets, packet } => workers::dhcp::run(context, sockets, packet),
+            Self::Keeper => workers::keeper::run(context),
+            Self::Api(inputs) => workers::api::run(context, inputs),
         }
     }
 }

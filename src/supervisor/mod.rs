@@ -33,14 +33,16 @@ use daemon_utils::daemon::{self, Report, Side};
 use daemon_utils::pidfile::{self, Holder, PidFile};
 use daemon_utils::signal::Signals;
 use daemon_utils::socket::InterfaceWatch;
-use daemon_utils::{clock, log as transport, process, title};
+use daemon_utils::log::{Outputs, sender};
+use daemon_utils::{clock, process, title};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
 use crate::config::{Config, ConfigManager};
 use crate::lease::OFFER_WORDS;
 use crate::stats::{Counter, Shared};
-use crate::{event, lease};
+use crate::event;
+use crate::workers::logger;
 
 use children::{BackOff, Child, Restart};
 use preflight::Privilege;
@@ -59,13 +61,6 @@ enum Phase {
     Over(i32),
 }
 
-/// Both ends of the log socket. Main keeps the reading end so that a logger can be replaced.
-#[derive(Debug)]
-struct LogSocket {
-    writer: Option<OwnedFd>,
-    reader: OwnedFd,
-}
-
 /// The main process.
 #[derive(Debug)]
 struct Supervisor {
@@ -76,7 +71,8 @@ struct Supervisor {
     foreground: bool,
     shared: Shared,
     signals: Signals,
-    log: LogSocket,
+    /// Reading end of the log socket, kept so that a logger can be replaced.
+    log: OwnedFd,
     /// Reading end, which TCP clients watch, and the only writing end.
     lifeline: (OwnedFd, OwnedFd),
     watch: Option<InterfaceWatch>,
@@ -107,12 +103,12 @@ struct Supervisor {
 pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
     let loaded = settings::load(&manager).map_err(|report| report.to_string())?;
     let config = Arc::new(loaded.config);
-    let mut warnings = loaded.warnings;
+    let mut warnings: Vec<String> = loaded.warnings.iter().map(|problem| problem.reason.clone()).collect();
     refuse_if_running(&config)?;
     let privilege = preflight::privilege(&config, &mut warnings).map_err(|error| error.to_string())?;
     preflight::folders(&config, &privilege).map_err(|error| error.to_string())?;
     preflight::lease_file(&config, &privilege).map_err(|error| error.to_string())?;
-    transport::Outputs::check(&settings::outputs(&config, false)).map_err(|error| error.to_string())?;
+    Outputs::check(&logger::outputs(&config, false)).map_err(|error| error.to_string())?;
     let token = settings::token(&config)?;
     for warning in &warnings {
         eprintln!("warning: {warning}");
@@ -173,11 +169,14 @@ impl Supervisor {
                 Signal::SIGCHLD,
             ])?;
             process::become_subreaper()?;
-            let (writer, reader) = transport::pair()?;
+            let shared = Shared::create(OFFER_WORDS)?;
+            let (writer, log) = daemon_utils::log::pair()?;
+            let dropped = shared.slot(0).cell(Counter::LogDropped);
+            sender::install(writer, "main", settings::levels(&config), dropped);
             Ok(Self {
                 signals,
-                shared: Shared::create(OFFER_WORDS)?,
-                log: LogSocket { writer: Some(writer), reader },
+                shared,
+                log,
                 lifeline: process::lifeline()?,
                 watch: InterfaceWatch::open().ok(),
                 manager,
@@ -214,10 +213,6 @@ impl Supervisor {
     fn serve(mut self, report: Report, warnings: Vec<String>) -> i32 {
         self.report = Some(report);
         title::set("echo-daemon: main");
-        lease::offers_secret(self.shared.rest());
-        if let Err(error) = self.install_log("main", self.shared.slot(0).cell(Counter::LogDropped)) {
-            return self.give_up(&format!("could not log: {error}"));
-        }
         event!(DaemonStarting; "echo-daemon {} starts", env!("CARGO_PKG_VERSION"));
         for warning in warnings {
             event!(DaemonWarning; "{warning}");
@@ -278,21 +273,6 @@ impl Supervisor {
             report.failed(reason);
         }
         1
-    }
-
-    /// Sends this process's records to the logger from now on.
-    fn install_log(
-        &self,
-        process: &str,
-        dropped: &'static std::sync::atomic::AtomicU64,
-    ) -> io::Result<()> {
-        let writer = self.log.writer.as_ref().ok_or_else(|| io::Error::other("the log is closed"))?;
-        transport::install(writer.try_clone()?, process, settings::levels(&self.config), dropped);
-        Ok(())
-    }
-
-    fn set_log_levels(&self) {
-        transport::set_levels(settings::levels(&self.config));
     }
 
     /// Logs a warning of main's and, while the caller waits, shows it to them.

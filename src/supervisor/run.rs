@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daemon_utils::log::sender;
 use daemon_utils::process::{self, Exit};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -266,7 +267,7 @@ impl Supervisor {
                     Ok(words) => event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}"),
                     Err(why) => event!(ConfigRefused; "configuration refused, nothing has changed: {why}"),
                 }
-                self.set_log_levels();
+                sender::set_levels(settings::levels(&self.config));
                 self.notify_ready();
             }
         }

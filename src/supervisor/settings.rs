@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use daemon_utils::log::{FileOutput, Levels, OutputsConfig, SyslogOutput};
+use daemon_utils::log::Levels;
 
 use crate::config::{Config, ConfigManager, Problem, Report, changes_needing_restart};
 use crate::protocol::options;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use daemon_utils::log as transport;
+use daemon_utils::log::sender;
 use nix::sys::signal::Signal;
 
 use super::children::State;
@@ -115,7 +115,6 @@ impl Supervisor {
         for child in self.children.iter_mut().filter(|child| child.state != State::Serving) {
             child.tell(&Order::Begin);
         }
-        self.log.writer = None;
-        transport::close();
+        sender::close();
     }
 }

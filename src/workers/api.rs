@@ -44,7 +44,7 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
 }
 
 async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
-    let channel = AsyncFd::with_interest(Fd(context.channel.as_fd()), Interest::READABLE)?;
+    let channel = AsyncFd::register_with_interest(Fd(context.channel.as_fd()), Interest::READABLE)?;
     // The handlers outlive no borrow: they get a copy of the channel to ask main through.
     let to_main = context.channel.as_fd().try_clone_to_owned()?;
     let to_main = Channel::from(to_main);

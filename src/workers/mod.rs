@@ -4,6 +4,9 @@
 //! [`Word::Ready`], waits for [`Order::Begin`], serves until [`Order::Quiesce`] or [`Order::Stop`], and ends
 //! with an exit code. It never changes its configuration. When main is gone, so is the worker.
 
+pub mod api;
+pub mod dhcp;
+pub mod keeper;
 mod kind;
 pub mod logger;
 mod order;

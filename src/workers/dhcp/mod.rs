@@ -22,7 +22,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Context, Heard, Order, Word, hear};
 use crate::dhcp::{InterfaceInfo, Pipeline};
-use crate::lease::{Access, EngineSettings, LeaseClock, LeaseManager, Offers, SqliteStore, Topology};
+use crate::lease::{Access, EngineSettings, LeaseManager, Offers, SqliteStore, Topology};
 use crate::stats::Counter;
 
 use account::Account;
@@ -103,14 +103,14 @@ impl Worker {
         let topology = Topology::new(config);
         let store = &config.dhcp.store;
         let store = SqliteStore::open(&store.path, store.durability).map_err(|error| error.to_string())?;
-        let clock = LeaseClock::open(&store).map_err(|error| error.to_string())?;
+        let clock = store.clock().map_err(|error| error.to_string())?;
         let settings = EngineSettings {
             offer_hold: config.dhcp.offer_hold,
             authoritative: config.dhcp.authoritative,
             decline_hold: config.dhcp.decline_hold,
             reserved: own_addresses(sockets),
         };
-        let offers = Offers::new(context.shared.rest());
+        let offers = Offers::new(context.shared.rest()).map_err(|error| error.to_string())?;
         let leases = LeaseManager::open(Arc::clone(&topology), settings, store, offers)
             .map_err(|error| error.to_string())?;
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo {

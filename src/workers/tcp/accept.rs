@@ -30,7 +30,6 @@ pub(super) struct Acceptor<'a> {
     context: &'a Context,
     listeners: Vec<OwnedFd>,
     lifeline: BorrowedFd<'a>,
-    log: BorrowedFd<'a>,
     places: Places,
     backoff: Backoff,
     rejections: Limit,
@@ -44,7 +43,6 @@ impl<'a> Acceptor<'a> {
             context,
             listeners: inherited.listeners,
             lifeline: inherited.lifeline,
-            log: inherited.log,
             places,
             backoff: Backoff::default(),
             rejections: Limit::default(),
@@ -106,7 +104,7 @@ impl<'a> Acceptor<'a> {
     }
 
     fn serve(&mut self, stream: &TcpStream, peer: SocketAddr, children: &mut Children) -> io::Result<()> {
-        let client = Client { context: self.context, stream, peer, lifeline: self.lifeline, log: self.log };
+        let client = Client { context: self.context, stream, peer, lifeline: self.lifeline };
         children.fork(client, &mut self.buffer, self.places)
     }
 

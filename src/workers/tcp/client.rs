@@ -7,6 +7,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use daemon_utils::log::sender;
 use daemon_utils::{process, title};
 use nix::sys::signal::SigSet;
 
@@ -25,7 +26,6 @@ pub(super) struct Client<'a> {
     pub(super) stream: &'a TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) lifeline: BorrowedFd<'a>,
-    pub(super) log: BorrowedFd<'a>,
 }
 
 impl Client<'_> {
@@ -35,11 +35,15 @@ impl Client<'_> {
     /// ignores is ignored here too.
     pub(super) fn serve(self, buffer: &mut [u8]) -> i32 {
         // The listeners must not be held by a client: it may outlive the worker, and then nobody accepts.
-        let set_up = process::keep_only(&[self.stream.as_fd(), self.lifeline, self.log])
-            .and_then(|()| Ok(SigSet::empty().thread_set_mask()?));
+        let kept = sender::with_socket(|log| {
+            let ours = [self.stream.as_fd(), self.lifeline];
+            process::keep_only(&ours.into_iter().chain(log).collect::<Vec<_>>())
+        });
+        let set_up = kept.and_then(|()| Ok(SigSet::empty().thread_set_mask()?));
         if set_up.is_err() {
             return NOT_SERVED;
         }
+        sender::rename("tcp");
         let peer = self.peer;
         title::set(&format!("echo-daemon: tcp {peer}"));
         event!(TcpClientConnected, peer = peer; "client connected");

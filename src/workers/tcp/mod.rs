@@ -40,20 +40,12 @@ pub struct Inherited<'a> {
     pub listeners: Vec<OwnedFd>,
     /// Read end of the pipe whose only write end is main's. Clients watch it.
     pub lifeline: BorrowedFd<'a>,
-    /// The way to the logger, which clients keep open.
-    pub log: BorrowedFd<'a>,
 }
 
-/// Serves until main says otherwise. Returns the exit code: 0 after [`Order::Quiesce`] (once the last client has
-/// left), [`Order::Stop`] or the end of main; 1 where the worker cannot go on, which main is told.
-pub fn run(context: &Context, inherited: Inherited<'_>) -> i32 {
-    match Worker::new(context, inherited).and_then(Worker::serve) {
-        Ok(()) => 0,
-        Err(error) => {
-            context.say(&Word::Failed(format!("tcp worker: {error}")));
-            1
-        }
-    }
+/// Serves until main says otherwise: returns after [`Order::Quiesce`] (once the last client has left),
+/// [`Order::Stop`] or the end of main. Errors: why the worker cannot go on.
+pub fn run(context: &Context, inherited: Inherited<'_>) -> Result<(), String> {
+    Worker::new(context, inherited).and_then(Worker::serve).map_err(|error| error.to_string())
 }
 
 /// What the worker has been told last.

@@ -1,0 +1,3 @@
+//! tmp
+/// tmp
+pub fn run(context: &super::Context) -> Result<(), String> { let _ = context; Ok(()) }
