@@ -11,7 +11,7 @@ use common::{DEADLINE, Done, descriptors, end_of, hear, in_child, status};
 use daemon_utils::channel::Channel;
 use daemon_utils::process::{
     Exit, PANICKED, Pid, Process, become_subreaper, children, descendants, die_with_parent, keep_only,
-    lifeline, reap, spawn, spawn_fast,
+    lifeline, reap, spawn, spawn_fast, wait,
 };
 use daemon_utils::signal::{Signal, Signals, ignore_in_worker, reset_inherited};
 use daemon_utils::{shm, title};
@@ -47,6 +47,9 @@ fn main() {
 fn child_ends_with_the_code_of_its_work() -> Done {
     assert_eq!(end_of(spawn(|| 7).unwrap()), Exit::Code(7));
     assert_eq!(end_of(spawn_fast(|| 8).unwrap()), Exit::Code(8));
+    let child = spawn(|| 9).unwrap();
+    assert_eq!(wait(child).unwrap(), Exit::Code(9));
+    assert_eq!(wait(child).unwrap_err().raw_os_error(), Some(libc::ECHILD));
     Done::Passed
 }
 

@@ -81,17 +81,27 @@ pub fn spawn_fast(work: impl FnOnce() -> i32) -> io::Result<Pid> {
 
 /// One child that has ended, without waiting. `None`: no child has ended, or there is none.
 pub fn reap() -> io::Result<Option<(Pid, Exit)>> {
-    match wait(Pid::from_raw(-1), libc::WNOHANG) {
+    match wait_status(Pid::from_raw(-1), libc::WNOHANG) {
         Ok(None) | Err(Errno::ECHILD) => Ok(None),
         Ok(ended) => Ok(ended),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Waits for the end of one child. Only for children that end on their own at once. Where SIGCHLD is ignored the
-/// kernel reaps it, and says that there is none (waitpid(2)): it has ended all the same.
+/// Waits for the end of this one child, however long it takes: only for children that end on their own soon.
+/// Errors: `ECHILD` if it is no child of this process or was reaped already.
+pub fn wait(child: Pid) -> io::Result<Exit> {
+    match wait_status(child, 0)? {
+        Some((_, exit)) => Ok(exit),
+        // waitpid(2) gives nobody under WNOHANG alone.
+        None => Err(Errno::ECHILD.into()),
+    }
+}
+
+/// [`wait`] for the end alone. Where SIGCHLD is ignored the kernel reaps the child itself and says that there is
+/// none (waitpid(2)): it has ended all the same.
 pub(crate) fn wait_for(child: Pid) -> io::Result<()> {
-    match wait(child, 0) {
+    match wait_status(child, 0) {
         Ok(_) | Err(Errno::ECHILD) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -133,7 +143,7 @@ pub(crate) fn end(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-fn wait(child: Pid, flags: libc::c_int) -> Result<Option<(Pid, Exit)>, Errno> {
+fn wait_status(child: Pid, flags: libc::c_int) -> Result<Option<(Pid, Exit)>, Errno> {
     let mut status = 0;
     loop {
         // SAFETY: `status` is valid for the write and outlives the call. Not nix's waitpid, which loses a
