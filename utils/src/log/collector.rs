@@ -112,9 +112,10 @@ pub fn run(
             }
         }
     }
+    let turn = Turn::wait_in_line(socket.as_fd());
     std::thread::scope(|scope| {
         scope.spawn(|| queue.read_from(socket.as_fd(), counters.own));
-        let ended = writer.serve(&queue, socket.as_fd(), control);
+        let ended = writer.serve(&queue, socket.as_fd(), turn, control);
         Ok(ended)
     })
 }
@@ -143,13 +144,18 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn serve(&mut self, queue: &Queue, socket: BorrowedFd, control: &mut impl Control) -> Ended {
+    fn serve(
+        &mut self,
+        queue: &Queue,
+        socket: BorrowedFd,
+        mut turn: Turn,
+        control: &mut impl Control,
+    ) -> Ended {
         let mut batch = Vec::with_capacity(WRITE_BATCH);
-        let mut handover = Handover { until: Instant::now() + HANDOVER, done: false };
         let mut closed = true;
         let (mut finishing, mut said, mut heard) = (false, false, true);
         loop {
-            if handover.is_over(socket) {
+            if turn.has_come(socket) {
                 queue.take(WRITE_BATCH, &mut batch);
             }
             // After taking records: main says "reopen" before it logs that, so that line is in the new file.
@@ -170,7 +176,7 @@ impl Writer<'_> {
                 control.stopped_reading();
                 said = true;
             }
-            if handover.done {
+            if turn.came {
                 if closed {
                     // Not before: the predecessor may have rotated the files. What cannot be opened now is
                     // tried again with the next record.
@@ -183,7 +189,7 @@ impl Writer<'_> {
                     return if finishing { Ended::Finished } else { Ended::LastWriterGone };
                 }
             }
-            self.wait(queue, heard.then_some(&*control), handover.done);
+            self.wait(queue, heard.then_some(&*control), turn.came);
         }
     }
 
@@ -235,32 +241,61 @@ impl Writer<'_> {
     }
 }
 
-/// Waiting for the predecessor's end.
-struct Handover {
+/// A place in the line of loggers that write one after the other: a replaced one may still be writing, and
+/// the one that replaced it be replaced already.
+///
+/// Each logger locks one byte, its place, behind all that are locked. It may write when it can lock everything
+/// before its place, too. A process's locks go with it, however it ends.
+struct Turn {
     until: Instant,
-    done: bool,
+    place: Option<libc::off_t>,
+    came: bool,
 }
 
-impl Handover {
-    fn is_over(&mut self, socket: BorrowedFd) -> bool {
-        if !self.done {
-            self.done = lock(socket) || Instant::now() >= self.until;
+impl Turn {
+    /// Queues up. To be called before the first read, so that places are in the order of reading.
+    fn wait_in_line(socket: BorrowedFd) -> Self {
+        let mut place = 0;
+        loop {
+            let mut other = range(place, 0);
+            match fcntl(socket, FcntlArg::F_GETLK(&mut other)) {
+                // Somebody's lock: go on behind it. A length of 0 would mean "up to the end".
+                Ok(_) if i32::from(other.l_type) != libc::F_UNLCK && other.l_len > 0 => {
+                    place = other.l_start.saturating_add(other.l_len);
+                }
+                Ok(_) if lock(socket, place, 1) => break,
+                // Taken just now: look again.
+                Ok(_) => {}
+                // No locks on this kernel's sockets: nothing to wait for.
+                Err(_) => return Self { until: Instant::now(), place: None, came: true },
+            }
         }
-        self.done
+        Self { until: Instant::now() + HANDOVER, place: Some(place), came: false }
+    }
+
+    fn has_come(&mut self, socket: BorrowedFd) -> bool {
+        if let (false, Some(place)) = (self.came, self.place) {
+            self.came = lock(socket, 0, place + 1) || Instant::now() >= self.until;
+        }
+        self.came
     }
 }
 
-/// Takes the writer's lock. Only another process's lock makes it fail.
+/// Locks bytes of the log socket for this process. Only another process's lock makes it fail.
+fn lock(socket: BorrowedFd, start: libc::off_t, len: libc::off_t) -> bool {
+    let result = fcntl(socket, FcntlArg::F_SETLK(&range(start, len)));
+    !matches!(result, Err(Errno::EAGAIN | Errno::EACCES))
+}
+
 #[allow(clippy::cast_possible_truncation)] // the constants are 0 and 1
-fn lock(socket: BorrowedFd) -> bool {
-    let lock = libc::flock {
+fn range(start: libc::off_t, len: libc::off_t) -> libc::flock {
+    libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
+        l_start: start,
+        l_len: len,
         l_pid: 0,
-    };
-    !matches!(fcntl(socket, FcntlArg::F_SETLK(&lock)), Err(Errno::EAGAIN | Errno::EACCES))
+    }
 }
 
 #[cfg(test)]
