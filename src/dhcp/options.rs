@@ -160,6 +160,7 @@ fn push_once<'s>(chosen: &mut Vec<(u8, &'s [u8])>, entry: &'s Resolved) {
 fn mask_before_routers(chosen: &mut [(u8, &[u8])]) {
     let at = |wanted: u8| chosen.iter().position(|(code, _)| *code == wanted);
     if let (Some(routers), Some(mask)) = (at(code::ROUTERS), at(code::SUBNET_MASK))
+        && routers < mask
         && let Some(run) = chosen.get_mut(routers..=mask)
     {
         run.rotate_right(1);

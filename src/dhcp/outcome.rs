@@ -133,7 +133,8 @@ impl Silence {
             Self::Exhausted => "exhausted",
             Self::NotHolder => "not-holder",
             Self::NoServerAddress => "no-server-address",
-            Self::Lease(_) => "no-lease",
+            Self::Lease(SilenceReason::UnknownClient) => "unknown-client",
+            Self::Lease(SilenceReason::NotAuthoritative) => "not-authoritative",
             Self::Encoding => "encoding",
         }
     }

@@ -29,7 +29,8 @@ pub(super) struct LinkId(usize);
 pub(super) struct ScopeTable {
     links: Vec<Link>,
     by_subnet: Vec<LinkId>,
-    by_interface: Vec<Option<LinkId>>,
+    /// The links on an interface, first choice first.
+    by_interface: Vec<Vec<LinkId>>,
     by_relay: HashMap<Ipv4Addr, LinkId>,
 }
 
@@ -59,16 +60,13 @@ impl ScopeTable {
             table.by_subnet.push(link);
         }
         for interface in interfaces {
-            // Subnets on one interface are on one link, whether the file calls it a shared network or not.
-            let mut members: Vec<SubnetId> = Vec::new();
-            let attached = ids(subnets).zip(subnets).filter(|(_, subnet)| is_attached(subnet, interface));
-            for id in attached.flat_map(|(id, _)| topology.link(id)) {
-                if !members.contains(id) {
-                    members.push(*id);
+            let mut links = Vec::new();
+            for (subnet, link) in subnets.iter().zip(&table.by_subnet) {
+                if is_attached(subnet, interface) && !links.contains(link) {
+                    links.push(*link);
                 }
             }
-            let link = (!members.is_empty()).then(|| table.intern(topology, members));
-            table.by_interface.push(link);
+            table.by_interface.push(links);
         }
         for (subnet, link) in subnets.iter().zip(table.by_subnet.clone()) {
             for relay in &subnet.relays {
@@ -99,20 +97,21 @@ impl ScopeTable {
                 None => Some(link),
             };
         }
-        let here = self.by_interface.get(interface).copied().flatten();
+        // Subnets on one interface that are no shared network are links of their own: a client is served on the
+        // one whose address it has or wants, a new one on the first.
+        let named = [message.ciaddr(), message.requested_address().unwrap_or(Ipv4Addr::UNSPECIFIED)];
+        let named = named.into_iter().find(|address| !address.is_unspecified());
+        let of_named = named.and_then(|address| self.of_address(topology, address));
+        let here = self.by_interface.get(interface).map_or(&[][..], Vec::as_slice);
+        if let Some(link) = of_named.filter(|link| here.contains(link)) {
+            return Some(link);
+        }
         // A client that renews by unicast may sit behind a router, without giaddr (RFC 2131 §4.3.2, RENEWING).
         // A broadcast was sent on our own link, so there a foreign ciaddr is that of a client that has moved.
         let routed = matches!(message.kind(), MessageType::Request | MessageType::Release | MessageType::Inform)
             && !message.ciaddr().is_unspecified()
             && to != Some(Ipv4Addr::BROADCAST);
-        if routed {
-            let subnet = topology.subnet_of(message.ciaddr());
-            let on_link = |link: &Link| subnet.is_some_and(|subnet| link.subnets.contains(&subnet));
-            if !here.and_then(|here| self.link(here)).is_some_and(on_link) {
-                return self.of_address(topology, message.ciaddr()).or(here);
-            }
-        }
-        here
+        of_named.filter(|_| routed).or_else(|| here.first().copied())
     }
 
     fn of_relay(&self, topology: &Topology, relay: Ipv4Addr) -> Option<LinkId> {

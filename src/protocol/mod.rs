@@ -14,7 +14,7 @@ pub mod relay;
 mod walk;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use hardware::HardwareAddress;
 pub use message::{DhcpMessage, MessageType, code};

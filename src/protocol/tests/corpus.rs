@@ -6,7 +6,7 @@ use super::parser::read_all;
 use crate::protocol::{DhcpParser, Malformed};
 
 /// All files of the corpus; empty where it is absent.
-fn files() -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn files() -> Vec<(PathBuf, Vec<u8>)> {
     fn collect(folder: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();

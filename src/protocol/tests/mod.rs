@@ -1,6 +1,6 @@
 //! Tests of the protocol layer that span its files.
 
-mod corpus;
+pub(crate) mod corpus;
 mod dhcproto_faults;
 mod encode;
 mod options;

@@ -1,0 +1,309 @@
+//! A configuration, interfaces, a scripted lease engine and packets for the tests of the pipeline.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::config::model::*;
+use crate::dhcp::leases::Leases;
+use crate::dhcp::{InterfaceInfo, Outcome, Packet, Pipeline, Reply, Silence};
+use crate::lease::{
+    Answer, Ask, Client, Declined, LeaseEvent, Offered, PoolId, Released, Scope, Timestamp, Topology,
+};
+use crate::protocol::tests::wire::{self, Wire};
+
+pub(super) const ETH0: u32 = 2;
+pub(super) const LO: u32 = 1;
+
+pub(super) fn ip(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+pub(super) fn options(value: Value) -> Options {
+    value.as_object().cloned().unwrap_or_default().into_iter().collect()
+}
+
+pub(super) fn common() -> Common {
+    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+    Common {
+        lease_time: LeaseTime { default: hours(1), min: Duration::from_secs(300), max: hours(24) },
+        renew_at: 0.5,
+        rebind_at: 0.875,
+        server_id: None,
+        next_server: None,
+        server_name: None,
+        boot_file: None,
+        options: Options::new(),
+    }
+}
+
+pub(super) fn pool(name: &str, range: &str) -> Pool {
+    Pool {
+        name: name.into(),
+        range: range.parse().unwrap(),
+        lease_time: None,
+        boot: Boot::default(),
+        options: Options::new(),
+    }
+}
+
+pub(super) fn subnet(name: &str, network: &str, pools: Vec<Pool>) -> Subnet {
+    Subnet {
+        name: name.into(),
+        network: network.parse().unwrap(),
+        interface: None,
+        relays: Vec::new(),
+        shared_network: None,
+        common: common(),
+        exclude: Vec::new(),
+        pools,
+    }
+}
+
+/// `lan` 10.0.0.0/24 on eth0, `far` 10.9.0.0/24 behind relays, one pool each.
+pub(super) fn config() -> Config {
+    let mut lan = subnet("lan", "10.0.0.0/24", vec![pool("main", "10.0.0.100-10.0.0.199")]);
+    lan.common.options = options(json!({"routers": ["10.0.0.1"]}));
+    let mut far = subnet("far", "10.9.0.0/24", vec![pool("main", "10.9.0.100-10.9.0.199")]);
+    far.relays = vec![ip("172.16.0.9")];
+    let mut all = common();
+    all.options = options(json!({"domain-name": "example.org", "domain-name-servers": ["10.0.0.2", "10.0.0.3"]}));
+    Config {
+        daemon: Daemon {
+            daemonize: false,
+            pid_file: "/p".into(),
+            control_socket: "/c".into(),
+            state_dir: "/s".into(),
+            user: "nobody".into(),
+            shutdown_timeout: Duration::ZERO,
+        },
+        logging: Logging {
+            log_file: "/l".into(),
+            log_level: log::LevelFilter::Info,
+            max_log_size: 1,
+            backup_count: 1,
+            modules: BTreeMap::new(),
+            console: false,
+            json: JsonLog { enabled: false, file: "/j".into(), level: log::LevelFilter::Info },
+            syslog: SyslogLog {
+                enabled: false,
+                address: "/dev/log".into(),
+                facility: "daemon".into(),
+                level: log::LevelFilter::Info,
+            },
+            stats_interval: Duration::ZERO,
+        },
+        tcp: Tcp {
+            enabled: false,
+            address: Vec::new(),
+            port: 0,
+            max_clients: 1,
+            when_full: WhenFull::Wait,
+            buffer_size: 1,
+            idle_timeout: Duration::ZERO,
+        },
+        udp: Udp { enabled: false, address: Vec::new(), udp_port: 0, buffer_size: 1 },
+        api: Api { listen: None, token_file: None },
+        dhcp: Dhcp {
+            enabled: true,
+            interfaces: vec!["eth0".into()],
+            port: 67,
+            workers: 1,
+            authoritative: true,
+            identify_by: IdentifyBy::ClientId,
+            offer_hold: Duration::from_secs(60),
+            decline_hold: DeclineHold { first: Duration::from_secs(600), max: Duration::from_secs(6000) },
+            store: Store {
+                path: "/s/leases.db".into(),
+                durability: Durability::PowerLoss,
+                history: HistoryLimits { keep: Duration::ZERO, max_size: 0 },
+            },
+            common: all,
+            subnets: vec![far, lan],
+        },
+    }
+}
+
+/// Pools of [`config`]: subnets stand in the order of their names.
+pub(super) const FAR: PoolId = PoolId(0);
+pub(super) const LAN: PoolId = PoolId(1);
+
+pub(super) fn interfaces() -> Vec<InterfaceInfo> {
+    vec![
+        InterfaceInfo { name: "lo".into(), index: LO, addresses: vec![(ip("127.0.0.1"), 8)], loopback: true },
+        InterfaceInfo {
+            name: "eth0".into(),
+            index: ETH0,
+            addresses: vec![(ip("192.0.2.1"), 24), (ip("10.0.0.1"), 24)],
+            loopback: false,
+        },
+    ]
+}
+
+pub(super) fn pipeline(change: impl FnOnce(&mut Config)) -> Pipeline {
+    let mut config = config();
+    change(&mut config);
+    assert_eq!(crate::dhcp::check(&config), []);
+    let topology = Topology::new(&config);
+    Pipeline::new(Arc::new(config), topology, interfaces())
+}
+
+/// A packet under construction.
+#[derive(Clone)]
+pub(super) struct Sent {
+    pub(super) bytes: Vec<u8>,
+    pub(super) interface: u32,
+    pub(super) from: SocketAddrV4,
+    pub(super) to: Option<Ipv4Addr>,
+}
+
+impl Sent {
+    /// A broadcast on eth0 of this message type.
+    pub(super) fn new(kind: u8) -> Self {
+        Self {
+            bytes: wire::request(&[53, 1, kind]),
+            interface: ETH0,
+            from: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
+            to: Some(Ipv4Addr::BROADCAST),
+        }
+    }
+
+    pub(super) fn option(mut self, code: u8, data: &[u8]) -> Self {
+        self.bytes.push(code);
+        self.bytes.push(u8::try_from(data.len()).unwrap());
+        self.bytes.extend_from_slice(data);
+        self
+    }
+
+    pub(super) fn address(self, code: u8, address: &str) -> Self {
+        self.option(code, &ip(address).octets())
+    }
+
+    pub(super) fn field(mut self, at: usize, bytes: &[u8]) -> Self {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        self
+    }
+
+    pub(super) fn ciaddr(self, address: &str) -> Self {
+        self.field(12, &ip(address).octets())
+    }
+
+    pub(super) fn giaddr(self, address: &str) -> Self {
+        self.field(24, &ip(address).octets())
+    }
+
+    pub(super) fn flags(self, flags: u16) -> Self {
+        self.field(10, &flags.to_be_bytes())
+    }
+
+    /// Unicast from the client's address.
+    pub(super) fn unicast(mut self, from: &str, to: &str) -> Self {
+        self.from = SocketAddrV4::new(ip(from), 68);
+        self.to = Some(ip(to));
+        self
+    }
+
+    pub(super) fn on_loopback(mut self) -> Self {
+        self.interface = LO;
+        self.from = SocketAddrV4::new(ip("127.0.0.1"), 40_000);
+        self.to = Some(ip("127.0.0.1"));
+        self
+    }
+
+    pub(super) fn packet(&self) -> Packet<'_> {
+        Packet { bytes: &self.bytes, interface: self.interface, from: self.from, to: self.to }
+    }
+}
+
+/// An engine that gives set answers and keeps what it was asked.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) offered: Offered,
+    pub(super) answer: Option<Answer>,
+    pub(super) released: Released,
+    pub(super) declined: Declined,
+    pub(super) asked: Vec<String>,
+    pub(super) client: Option<Client>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            offered: Offered::Address { address: ip("10.0.0.100"), pool: LAN },
+            answer: None,
+            released: Released::Done,
+            declined: Declined::Resting { pool: LAN, hold: Duration::from_secs(600) },
+            asked: Vec::new(),
+            client: None,
+        }
+    }
+}
+
+impl Leases for Script {
+    fn discover(&mut self, client: &Client, scope: &Scope<'_>, wish: Option<Ipv4Addr>) -> Offered {
+        self.client = Some(client.clone());
+        self.asked.push(format!("discover {:?} {wish:?}", scope.pools.iter().map(|p| p.0).collect::<Vec<_>>()));
+        self.offered
+    }
+
+    fn request(
+        &mut self,
+        client: &Client,
+        scope: &Scope<'_>,
+        ask: Ask,
+        lease_secs: &dyn Fn(PoolId) -> u32,
+    ) -> Answer {
+        self.client = Some(client.clone());
+        self.asked.push(format!("{ask:?} {:?}", scope.pools.iter().map(|p| p.0).collect::<Vec<_>>()));
+        // Without an answer of its own it grants what is asked for.
+        self.answer.unwrap_or_else(|| {
+            let (Ask::Selecting(address) | Ask::InitReboot(address) | Ask::Renewing(address) | Ask::Rebinding(address)) =
+                ask;
+            let pool = *scope.pools.first().unwrap();
+            let event = LeaseEvent::Granted;
+            Answer::Ack { address, pool, lease_secs: lease_secs(pool), event, starts: Timestamp(1) }
+        })
+    }
+
+    fn release(&mut self, _: &Client, address: Ipv4Addr) -> Released {
+        self.asked.push(format!("release {address}"));
+        self.released
+    }
+
+    fn decline(&mut self, _: &Client, address: Ipv4Addr) -> Declined {
+        self.asked.push(format!("decline {address}"));
+        self.declined
+    }
+
+    fn withdraw_offer(&mut self, _: &Client, _: &Scope<'_>) {
+        self.asked.push("withdraw".into());
+    }
+}
+
+pub(super) fn run(pipeline: &Pipeline, sent: &Sent, script: &mut Script) -> Outcome {
+    match pipeline.accept(&sent.packet()) {
+        Ok(request) => pipeline.handle(&request, script),
+        Err(silence) => silence.into(),
+    }
+}
+
+pub(super) fn reply(pipeline: &Pipeline, sent: &Sent) -> (Reply, Wire) {
+    match run(pipeline, sent, &mut Script::default()) {
+        Outcome::Reply(reply) => {
+            let wire = Wire::read(&reply.bytes);
+            (reply, wire)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) fn silence(pipeline: &Pipeline, sent: &Sent) -> Silence {
+    match run(pipeline, sent, &mut Script::default()) {
+        Outcome::Silence { reason, .. } => reason,
+        other => panic!("{other:?}"),
+    }
+}
