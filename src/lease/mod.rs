@@ -8,24 +8,37 @@
 //! | `cache`, `record`, `free`, `batch` | what is committed, in memory · one lease, packed · free addresses · what is pending |
 //! | [`offers`] | offered addresses, in shared memory |
 //! | [`store`] | what the engine needs of a lease file |
+//! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
+//! | [`reader`] | lists for people |
+//! | [`clock`] | lease time |
 //! | [`hash`] | the one hash |
 
 mod batch;
 mod cache;
 mod choose;
+pub mod clock;
 pub mod engine;
 mod free;
 pub mod hash;
+mod lock;
 pub mod offers;
 pub mod pools;
+mod prepare;
+pub mod reader;
 mod record;
 pub mod request;
+mod rows;
+mod schema;
+pub mod sqlite;
 pub mod store;
 pub mod types;
 
+pub use clock::LeaseClock;
 pub use engine::{Access, Declined, EngineSettings, LeaseManager, Offered, PoolGauge, Released, Scope};
 pub use offers::{OFFER_WORDS, Offers};
 pub use pools::{PoolSpec, SubnetSpec, Topology};
+pub use prepare::prepare;
 pub use request::{Answer, Ask, NakReason, SilenceReason};
+pub use sqlite::SqliteStore;
 pub use store::{LeaseStore, StoreError};
 pub use types::*;

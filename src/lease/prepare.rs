@@ -1,0 +1,158 @@
+//! Makes the lease file ready, before anything is served: run once by `start`, in a child with the workers' user, so that
+//! what is wrong is said on the caller's terminal and every file belongs to that user.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::config::model::Durability;
+
+use super::clock::{LeaseClock, boot_id};
+use super::lock::WriteLock;
+use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
+use super::sqlite::{connect, from_sqlite};
+use super::store::StoreError;
+use super::types::Timestamp;
+
+/// How long another process may hold the file meanwhile.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The first bytes of every SQLite file.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Creates the file (and its folder) if it is missing, checks it, brings it to this program's schema, and fixes the lease
+/// clock for this boot. A file that is not ours, damaged or of a later version is left as it is.
+pub fn prepare(path: &Path, durability: Durability) -> Result<(), StoreError> {
+    create(path)?;
+    check_magic(path)?;
+    let mut lock = WriteLock::open(path)?;
+    lock.acquire(PATIENCE)?;
+    let connection = connect(path, durability)?;
+    let result = bring_up(&connection, path);
+    drop(connection);
+    lock.release();
+    result
+}
+
+fn create(path: &Path) -> Result<(), StoreError> {
+    let io = |what| move |source| StoreError::Io { what, path: path.to_owned(), source };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(io("create the folder of"))?;
+    }
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .open(path);
+    match created {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let found = std::fs::symlink_metadata(path).map_err(io("open"))?;
+            if found.is_file() {
+                return Ok(());
+            }
+            let reason = if found.is_symlink() { "it is a symbolic link" } else { "it is not a plain file" };
+            Err(StoreError::Foreign { path: path.to_owned(), reason: reason.to_owned() })
+        }
+        Err(error) => Err(io("create")(error)),
+    }
+}
+
+/// An empty file is new; anything else must be SQLite.
+fn check_magic(path: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { what: "read", path: path.to_owned(), source };
+    let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).map_err(io)?;
+    let mut start = Vec::with_capacity(MAGIC.len());
+    file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut start).map_err(io)?;
+    if start.is_empty() || start == MAGIC {
+        return Ok(());
+    }
+    Err(StoreError::Damaged { path: path.to_owned(), reason: "it does not begin like an SQLite file".to_owned() })
+}
+
+fn bring_up(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let wrong = |what| move |error| from_sqlite(what, path, error);
+    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(wrong("read"));
+    let found = read("user_version")?;
+    let application = read("application_id")?;
+    let objects: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(wrong("read"))?;
+    let empty = found == 0 && application == 0 && objects == 0;
+    if !empty && application != APPLICATION_ID {
+        let reason = "it is the SQLite file of another program".to_owned();
+        return Err(StoreError::Foreign { path: path.to_owned(), reason });
+    }
+    if found > VERSION {
+        return Err(StoreError::Later { path: path.to_owned(), found, known: VERSION });
+    }
+    if !empty {
+        check_integrity(connection, path)?;
+    }
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+        .map_err(wrong("switch to WAL mode the"))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        let source = std::io::Error::other("its file system does not support WAL mode (shared memory)");
+        return Err(StoreError::Io { what: "use", path: path.to_owned(), source });
+    }
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(wrong("lock"))?;
+    let changed = migrate(connection, found).and_then(|()| set_clock(connection));
+    let result = changed.and_then(|()| connection.execute_batch("COMMIT"));
+    if result.is_err() {
+        // What made it fail is reported, not this.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    result.map_err(wrong("migrate"))
+}
+
+/// The history may be large and decides nothing, so it is left out.
+fn check_integrity(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    for table in ["meta", "leases", "lease_log"] {
+        let verdict: Result<String, _> =
+            connection.query_row(&format!("PRAGMA quick_check('{table}')"), [], |row| row.get(0));
+        match verdict {
+            Ok(verdict) if verdict == "ok" => {}
+            Ok(reason) => return Err(StoreError::Damaged { path: path.to_owned(), reason }),
+            Err(error) => return Err(from_sqlite("check", path, error)),
+        }
+    }
+    Ok(())
+}
+
+fn migrate(connection: &Connection, found: i64) -> rusqlite::Result<()> {
+    let done = usize::try_from(found).unwrap_or(0);
+    for step in MIGRATIONS.iter().skip(done) {
+        connection.execute_batch(step)?;
+    }
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", VERSION)
+}
+
+fn set_clock(connection: &Connection) -> rusqlite::Result<()> {
+    let meta = |key: &str| {
+        let read = "SELECT CAST(value AS TEXT) FROM meta WHERE key = ?1";
+        connection.query_row(read, [key], |row| row.get::<_, String>(0)).optional()
+    };
+    let set = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
+    let this_boot = boot_id();
+    let kept = meta("clock_offset")?.and_then(|text| text.parse().ok());
+    let clock = match kept {
+        Some(offset) if !this_boot.is_empty() && meta("boot_id")?.as_deref() == Some(this_boot.as_str()) => {
+            LeaseClock::new(offset)
+        }
+        _ => {
+            let last = "SELECT max(coalesce((SELECT at FROM lease_log ORDER BY seq DESC LIMIT 1), 0), \
+                        coalesce((SELECT value FROM meta WHERE key = 'newest'), 0))";
+            let newest: i64 = connection.query_row(last, [], |row| row.get(0))?;
+            LeaseClock::start(Timestamp(u64::try_from(newest).unwrap_or(0)))
+        }
+    };
+    connection.execute(set, params!["boot_id", this_boot])?;
+    connection.execute(set, params!["clock_offset", clock.offset_secs()])?;
+    connection.execute(set, params!["clock_skew", clock.skew_secs()])?;
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Rows of the lease file to and from [`RowRef`]: the one place that knows how a lease's fields become columns.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use rusqlite::types::{FromSqlError, ValueRef};
+use rusqlite::{CachedStatement, Row, params};
+
+use super::store::{ClientRef, RowRef};
+use super::types::{HardwareAddress, LeaseEvent, LeaseState, Timestamp};
+
+/// A row of [`super::schema::LOG_AFTER`] or [`super::schema::ALL_LEASES`].
+pub(super) fn decode<'a>(row: &'a Row<'_>) -> rusqlite::Result<RowRef<'a>> {
+    let state = LeaseState::from_number(int(row, 12)?).ok_or_else(|| wrong(12))?;
+    let event = match row.get_ref(2)? {
+        ValueRef::Null => leading_to(state),
+        value => LeaseEvent::from_name(value.as_str().map_err(|_| wrong(2))?).ok_or_else(|| wrong(2))?,
+    };
+    let mac = blob(row, 6)?;
+    let hardware = match mac {
+        Some(mac) => HardwareAddress::new(u8::try_from(int(row, 5)?).unwrap_or(0), mac).ok_or_else(|| wrong(6))?,
+        None => HardwareAddress::default(),
+    };
+    let client = ClientRef {
+        key: blob(row, 4)?.unwrap_or_default(),
+        hardware,
+        client_id: blob(row, 7)?,
+        hostname: match blob(row, 9)? {
+            None => blob(row, 8)?,
+            raw => raw,
+        },
+        relay: optional(row, 16)?.map(|number| address(number, 16)).transpose()?,
+        circuit_id: blob(row, 17)?,
+        remote_id: blob(row, 18)?,
+        vendor_class: blob(row, 19)?,
+    };
+    Ok(RowRef {
+        seq: number(row, 0)?,
+        at: Timestamp(number(row, 1)?),
+        event,
+        address: address(int(row, 3)?, 3)?,
+        subnet: text(row, 10)?,
+        pool: text(row, 11)?,
+        state,
+        starts: Timestamp(number(row, 13)?),
+        expires: Timestamp(number(row, 14)?),
+        declines: u8::try_from(int(row, 15)?).unwrap_or(u8::MAX),
+        client,
+    })
+}
+
+/// Writes a row with [`super::schema::APPEND`].
+pub(super) fn append(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> rusqlite::Result<()> {
+    let client = &row.client;
+    let nobody = client.key.is_empty();
+    let hostname = client.hostname.map(clean);
+    let raw = match (&hostname, client.hostname) {
+        (Some(shown), Some(raw)) if shown.as_bytes() != raw => Some(raw),
+        _ => None,
+    };
+    statement.execute(params![
+        signed(row.seq),
+        signed(row.at.0),
+        row.event.name(),
+        u32::from(row.address),
+        (!nobody).then_some(client.key),
+        (!nobody).then_some(client.hardware.kind()),
+        (!nobody).then_some(client.hardware.bytes()),
+        client.client_id,
+        hostname,
+        raw,
+        row.subnet,
+        row.pool,
+        row.state.number(),
+        signed(row.starts.0),
+        signed(row.expires.0),
+        row.declines,
+        client.relay.map(u32::from),
+        client.circuit_id,
+        client.remote_id,
+        client.vendor_class,
+    ])?;
+    Ok(())
+}
+
+/// A number for SQLite; ours stay below 2⁶³ ([`Timestamp::NEVER`]).
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Text that may be shown anywhere: what is not printable, and the backslash itself, is written `\xNN`.
+pub(super) fn clean(bytes: &[u8]) -> Cow<'_, str> {
+    let harmless = |c: char| !c.is_control() && c != '\\' && !is_invisible(c);
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && text.chars().all(harmless)
+    {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(bytes.len() * 2);
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if harmless(c) {
+                shown.push(c);
+            } else {
+                escape(&mut shown, c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        escape(&mut shown, chunk.invalid());
+    }
+    Cow::Owned(shown)
+}
+
+/// Characters that change how a line around them looks: direction marks, line separators, zero-width ones.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+fn escape(shown: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(shown, "\\x{byte:02x}");
+    }
+}
+
+fn leading_to(state: LeaseState) -> LeaseEvent {
+    match state {
+        LeaseState::Active => LeaseEvent::Granted,
+        LeaseState::Expired => LeaseEvent::Expired,
+        LeaseState::Released => LeaseEvent::Released,
+        LeaseState::Declined => LeaseEvent::Declined,
+        LeaseState::Conflict => LeaseEvent::Conflict,
+    }
+}
+
+fn wrong(column: usize) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(FromSqlError::InvalidType))
+}
+
+fn optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<i64>> {
+    row.get_ref(column)?.as_i64_or_null().map_err(|_| wrong(column))
+}
+
+fn int(row: &Row<'_>, column: usize) -> rusqlite::Result<i64> {
+    row.get_ref(column)?.as_i64().map_err(|_| wrong(column))
+}
+
+fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    u64::try_from(int(row, column)?).map_err(|_| wrong(column))
+}
+
+fn address(number: i64, column: usize) -> rusqlite::Result<Ipv4Addr> {
+    u32::try_from(number).map(Ipv4Addr::from).map_err(|_| wrong(column))
+}
+
+/// The bytes of a blob or a text.
+fn blob<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Option<&'a [u8]>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        value => value.as_bytes().map(Some).map_err(|_| wrong(column)),
+    }
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
+    row.get_ref(column)?.as_str().map_err(|_| wrong(column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_are_shown_escaped() {
+        assert_eq!(clean(b"printer-1"), "printer-1");
+        assert_eq!(clean("k\u{fc}che".as_bytes()), "k\u{fc}che");
+        assert_eq!(clean(b"a\nb\x1b[2J\\\xff\0"), "a\\x0ab\\x1b[2J\\x5c\\xff\\x00");
+        assert_eq!(clean("\u{202e}x".as_bytes()), "\\xe2\\x80\\xaex");
+    }
+}
