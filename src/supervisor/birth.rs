@@ -102,10 +102,7 @@ impl Supervisor {
             process::keep_only(&keep)?;
             sender::forget();
         } else {
-            sender::with_socket(|log| {
-                keep.extend(log);
-                process::keep_only(&keep)
-            })?;
+            sender::with_descriptor(|log| process::keep_only(&keep.into_iter().chain(log).collect::<Vec<_>>()))?;
             sender::rename(&name);
             sender::count_drops_in(context.slot.cell(Counter::LogDropped));
             sender::set_levels(settings::levels(&context.config));

@@ -3,13 +3,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon_utils::channel::Channel;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 
 use super::{Context, Heard, Order, Word, hear};
@@ -44,7 +44,7 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
 }
 
 async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
-    let channel = AsyncFd::register_with_interest(Fd(context.channel.as_fd()), Interest::READABLE)?;
+    let news = News::of(&context.channel)?;
     // The handlers outlive no borrow: they get a copy of the channel to ask main through.
     let to_main = context.channel.as_fd().try_clone_to_owned()?;
     let to_main = Channel::from(to_main);
@@ -75,16 +75,16 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
             Heard::Order(Order::Quiesce) => {
                 let _ = leave.send(true);
                 context.say(&Word::Quiet);
-                return farewell(context, &channel, &state, running, LAST_VERDICT).await;
+                return farewell(context, &news, &state, running, LAST_VERDICT).await;
             }
             Heard::Order(Order::Stop) => {
                 let _ = leave.send(true);
-                return farewell(context, &channel, &state, running, FAREWELL).await;
+                return farewell(context, &news, &state, running, FAREWELL).await;
             }
             Heard::Order(Order::Reopen) => (),
             Heard::MainGone => return Ok(()),
             Heard::Nothing => tokio::select! {
-                readable = channel.readable() => readable?.clear_ready(),
+                waited = news.wait() => waited?,
                 Some(ended) = running.join_next() => {
                     context.slot.count(Counter::ErrorApi);
                     return Err(io::Error::other(format!("a listener has ended: {ended:?}")));
@@ -123,7 +123,7 @@ fn start(
 /// Lets open requests finish; a verdict that one of them waits for still comes in.
 async fn farewell(
     context: &Context,
-    channel: &AsyncFd<Fd<'_>>,
+    news: &News,
     state: &State,
     mut running: Running,
     within: Duration,
@@ -135,7 +135,7 @@ async fn farewell(
                 Heard::Order(Order::Verdict(false, reason)) => state.reloads.answer(Err(reason)),
                 Heard::Order(Order::Stop) | Heard::MainGone => return Ok(()),
                 Heard::Order(Order::Begin | Order::Quiesce | Order::Reopen) => (),
-                Heard::Nothing => channel.readable().await?.clear_ready(),
+                Heard::Nothing => news.wait().await?,
             }
         }
     };
@@ -150,11 +150,25 @@ async fn farewell(
     }
 }
 
-/// A borrowed descriptor in the shape that the runtime wants.
-struct Fd<'a>(BorrowedFd<'a>);
+/// Wakes when main has said something. The runtime takes the channel for a datagram socket, which is all the same
+/// to it: it is only asked whether something can be read.
+struct News(UnixDatagram);
 
-impl AsRawFd for Fd<'_> {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+impl News {
+    fn of(channel: &Channel) -> io::Result<Self> {
+        let copy = channel.as_fd().try_clone_to_owned()?;
+        UnixDatagram::from_std(copy.into()).map(Self)
+    }
+
+    /// Waits until the channel has been readable since the last call. Readiness is forgotten before the caller
+    /// reads, so a word that comes after that wakes again.
+    async fn wait(&self) -> io::Result<()> {
+        self.0.readable().await?;
+        let forget: io::Result<()> =
+            self.0.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+        match forget {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 }
