@@ -8,6 +8,7 @@ use super::client::{self, Reached};
 use super::{Invocation, NOT_RUNNING, OutputArgs, Outcome, table};
 use crate::api::status::Status;
 use crate::config::Config;
+use crate::supervisor::with_hint;
 
 pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
@@ -28,7 +29,7 @@ pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
 
 /// The control socket does not answer: the PID file's lock still tells whether a daemon runs.
 fn without_api(config: &Config, args: &OutputArgs) -> Outcome {
-    match pidfile::holder(&config.daemon.pid_file).map_err(|error| error.to_string())? {
+    match pidfile::holder(&config.daemon.pid_file).map_err(|error| with_hint(&error, error.hint()))? {
         Holder::Running(pid) => {
             let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
             Err(format!("running with PID {pid}, but nobody answers at {:?}", config.daemon.control_socket))

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use super::{Invocation, Outcome, StopArgs};
 use crate::config::Config;
+use crate::supervisor::with_hint;
 
 /// How long killed processes may take to vanish.
 const AFTER_KILL: Duration = Duration::from_secs(5);
@@ -27,7 +28,7 @@ pub(super) fn run(invocation: &Invocation, args: &StopArgs) -> Outcome {
 /// Stops the daemon of this configuration; whether there was one.
 pub(super) fn stop(config: &Config, args: &StopArgs) -> Result<bool, String> {
     let path = &config.daemon.pid_file;
-    let pid = match pidfile::holder(path).map_err(|error| error.to_string())? {
+    let pid = match pidfile::holder(path).map_err(|error| with_hint(&error, error.hint()))? {
         Holder::Nobody | Holder::Stale => return Ok(false),
         Holder::Running(Some(pid)) => pid,
         Holder::Running(None) => {
@@ -44,6 +45,10 @@ pub(super) fn stop(config: &Config, args: &StopArgs) -> Result<bool, String> {
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32) => return Ok(true),
         Err(error) => return Err(gone(error)),
     };
+    // The PID may have been given to another process between the two looks; the lock tells.
+    if !matches!(pidfile::holder(path), Ok(Holder::Running(Some(again))) if again == pid) {
+        return main.wait_gone(Duration::ZERO).map_err(gone);
+    }
     main.signal(Signal::SIGTERM).map_err(|error| format!("could not stop process {pid}: {error}"))?;
     if main.wait_gone(args.timeout).map_err(gone)? {
         return Ok(true);

@@ -17,6 +17,7 @@ use super::job::Job;
 use super::settings;
 use super::sockets::Sockets;
 use crate::config::Config;
+use crate::event;
 use crate::stats::{Counter, Occupant, SLOTS, Slot};
 use crate::workers::{Context, Kind, Word};
 
@@ -112,7 +113,7 @@ impl Supervisor {
             Kind::Tcp | Kind::Udp | Kind::Dhcp | Kind::Keeper | Kind::Api => &self.privilege.worker,
         };
         for warning in sandbox::apply(privileges).map_err(io::Error::other)? {
-            log::warn!("{warning}");
+            event!(DaemonWarning; "{name}: {warning}");
         }
         process::die_with_parent(main)?;
         Ok(job)

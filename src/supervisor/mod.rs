@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon_utils::daemon::{self, Report, Side};
-use daemon_utils::pidfile::{self, Holder, PidFile};
+use daemon_utils::pidfile::{self, Holder, PidFile, PidFileError};
 use daemon_utils::signal::Signals;
 use daemon_utils::socket::InterfaceWatch;
 use daemon_utils::log::{Outputs, sender};
@@ -108,7 +108,7 @@ pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
     let privilege = preflight::privilege(&config, &mut warnings).map_err(|error| error.to_string())?;
     preflight::folders(&config, &privilege).map_err(|error| error.to_string())?;
     preflight::lease_file(&config, &privilege).map_err(|error| error.to_string())?;
-    Outputs::check(&logger::outputs(&config, false)).map_err(|error| error.to_string())?;
+    Outputs::check(&logger::outputs(&config, false)).map_err(|error| with_hint(&error, error.hint()))?;
     let token = settings::token(&config)?;
     for warning in &warnings {
         eprintln!("warning: {warning}");
@@ -140,7 +140,7 @@ pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
 }
 
 fn refuse_if_running(config: &Config) -> Result<(), String> {
-    match pidfile::holder(&config.daemon.pid_file).map_err(|error| error.to_string())? {
+    match pidfile::holder(&config.daemon.pid_file).map_err(|error| with_hint(&error, error.hint()))? {
         Holder::Nobody | Holder::Stale => Ok(()),
         Holder::Running(Some(pid)) => Err(format!("already running with PID {pid}")),
         Holder::Running(None) => Err("already running (its PID file does not say its PID)".to_owned()),
@@ -157,8 +157,9 @@ impl Supervisor {
         privilege: Privilege,
         foreground: bool,
     ) -> Result<Self, String> {
-        let pid_file = PidFile::acquire(&config.daemon.pid_file).map_err(|error| error.to_string())?;
-        pid_file.write(getpid()).map_err(|error| error.to_string())?;
+        let refuse = |error: PidFileError| with_hint(&error, error.hint());
+        let pid_file = PidFile::acquire(&config.daemon.pid_file).map_err(refuse)?;
+        pid_file.write(getpid()).map_err(refuse)?;
         let prepare = || -> io::Result<Self> {
             let signals = Signals::block(&[
                 Signal::SIGTERM,
@@ -282,6 +283,11 @@ impl Supervisor {
             report.warning(text);
         }
     }
+}
+
+/// An error and what to do about it, on a line of its own.
+pub fn with_hint(error: &impl std::fmt::Display, hint: Option<String>) -> String {
+    hint.map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
 }
 
 /// SIGKILL to a child of main's that has not been reaped yet, so its PID is its own.

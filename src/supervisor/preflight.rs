@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use daemon_utils::channel::{Channel, Received};
+use daemon_utils::channel::{Channel, MAX_MESSAGE, Received};
 use daemon_utils::process::{self, Exit};
 use daemon_utils::sandbox::{self, Identity, Privileges};
 use nix::unistd::{chown, geteuid};
@@ -131,11 +131,11 @@ pub(super) fn lease_file(config: &Config, privilege: &Privilege) -> Result<(), P
     })
     .map_err(PreflightError::Fork)?;
     let exit = process::wait(pid).map_err(PreflightError::Fork)?;
-    let mut buffer = [0; 4096];
+    let mut buffer = vec![0; MAX_MESSAGE];
     match (exit, ours.receive(&mut buffer)) {
         (Exit::Code(0), _) => Ok(()),
         (_, Ok(Received::Message(length))) => {
-            Err(PreflightError::Leases(String::from_utf8_lossy(&buffer[..length.min(4096)]).into_owned()))
+            Err(PreflightError::Leases(String::from_utf8_lossy(&buffer[..length]).into_owned()))
         }
         (exit, _) => Err(PreflightError::Leases(format!("the check of the lease file ended with {exit}"))),
     }
