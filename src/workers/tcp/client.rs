@@ -1,19 +1,20 @@
 //! The process of one TCP client, from its fork to its end.
 //!
-//! Called in the child of the tcp worker's fork. It owns nothing: the connection, the lifeline and the way to the log
-//! are borrowed from memory that the fork copied, and end with the process. It does as little as it can, since every
+//! Called in the child of the tcp worker's fork. It owns nothing: the connection, the lifeline and the way to the
+//! log are borrowed from memory that the fork copied, and end with the process. It does as little as it can, since every
 //! page it writes is copied for it.
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use daemon_utils::log::sender;
 use daemon_utils::{process, title};
 use nix::sys::signal::SigSet;
 
 use super::echo::{Echo, End};
 use crate::event;
 use crate::stats::{Counter, Slot};
-use crate::workers::Context;
+use crate::workers::{Context, Kind};
 
 /// The exit code of a client process that could not set itself up.
 const NOT_SERVED: i32 = 1;
@@ -25,7 +26,6 @@ pub(super) struct Client<'a> {
     pub(super) stream: &'a TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) lifeline: BorrowedFd<'a>,
-    pub(super) log: BorrowedFd<'a>,
 }
 
 impl Client<'_> {
@@ -35,12 +35,16 @@ impl Client<'_> {
     /// ignores is ignored here too.
     pub(super) fn serve(self, buffer: &mut [u8]) -> i32 {
         // The listeners must not be held by a client: it may outlive the worker, and then nobody accepts.
-        let set_up = process::keep_only(&[self.stream.as_fd(), self.lifeline, self.log])
-            .and_then(|()| Ok(SigSet::empty().thread_set_mask()?));
-        if set_up.is_err() {
+        let closed = sender::with_descriptor(|log| {
+            let log = log.unwrap_or(self.lifeline);
+            process::keep_only(&[self.stream.as_fd(), self.lifeline, log])
+        });
+        if closed.is_err() || SigSet::empty().thread_set_mask().is_err() {
             return NOT_SERVED;
         }
         let peer = self.peer;
+        // Reads the PID anew.
+        sender::rename(Kind::Tcp.name());
         title::set(&format!("echo-daemon: tcp {peer}"));
         event!(TcpClientConnected, peer = peer; "client connected");
         let idle_timeout = self.context.config.tcp.idle_timeout;

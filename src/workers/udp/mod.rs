@@ -30,16 +30,10 @@ const ROUNDS: usize = 32;
 /// No datagram is longer (RFC 768: its length has 16 bits), so all are echoed whole.
 const LONGEST: usize = 65_535;
 
-/// Serves until main says otherwise. Returns the exit code: 0 after [`Order::Quiesce`], [`Order::Stop`] or the end of
-/// main; 1 where the worker cannot go on, which main is told. What was received has been answered by then.
-pub fn run(context: &Context, sockets: Vec<OwnedFd>) -> i32 {
-    match Worker::new(context, sockets).and_then(|mut worker| worker.serve()) {
-        Ok(()) => 0,
-        Err(error) => {
-            context.say(&Word::Failed(format!("udp worker: {error}")));
-            1
-        }
-    }
+/// Serves until main says otherwise: returns after [`Order::Quiesce`], [`Order::Stop`] or the end of main, or with the
+/// reason why the worker cannot go on. What was received has been answered by then.
+pub fn run(context: &Context, sockets: Vec<OwnedFd>) -> Result<(), String> {
+    Worker::new(context, sockets).and_then(|mut worker| worker.serve()).map_err(|error| format!("udp worker: {error}"))
 }
 
 struct Worker<'a> {
