@@ -91,11 +91,11 @@ pub fn count_drops_in(dropped: &'static AtomicU64) {
     }
 }
 
-/// The raw number of the log socket, for the list of descriptors that a child keeps.
-pub fn descriptor() -> Option<i32> {
+/// Calls `work` with the log socket, for the list of descriptors that a child keeps.
+pub fn with_descriptor<R>(work: impl FnOnce(Option<BorrowedFd<'_>>) -> R) -> R {
     match &SENDER.read_state().target {
-        Target::Socket(socket, _) => Some(socket.as_raw_fd()),
-        Target::Nobody | Target::Stderr => None,
+        Target::Socket(socket, _) => work(Some(socket.as_fd())),
+        Target::Nobody | Target::Stderr => work(None),
     }
 }
 
