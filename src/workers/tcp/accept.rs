@@ -5,14 +5,13 @@
 
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc::{SOCK_CLOEXEC, SOCK_NONBLOCK};
 use socket2::SockRef;
 
-use super::Inherited;
 use super::children::Children;
 use super::client::Client;
 use super::places::Places;
@@ -29,7 +28,7 @@ const BURST: usize = 64;
 pub(super) struct Acceptor<'a> {
     context: &'a Context,
     listeners: Vec<OwnedFd>,
-    lifeline: BorrowedFd<'a>,
+    lifeline: OwnedFd,
     places: Places,
     backoff: Backoff,
     rejections: Limit,
@@ -38,11 +37,11 @@ pub(super) struct Acceptor<'a> {
 }
 
 impl<'a> Acceptor<'a> {
-    pub(super) fn new(context: &'a Context, inherited: Inherited<'a>, places: Places) -> Self {
+    pub(super) fn new(context: &'a Context, listeners: Vec<OwnedFd>, lifeline: OwnedFd, places: Places) -> Self {
         Self {
             context,
-            listeners: inherited.listeners,
-            lifeline: inherited.lifeline,
+            listeners,
+            lifeline,
             places,
             backoff: Backoff::default(),
             rejections: Limit::default(),
@@ -104,8 +103,8 @@ impl<'a> Acceptor<'a> {
     }
 
     fn serve(&mut self, stream: &TcpStream, peer: SocketAddr, children: &mut Children) -> io::Result<()> {
-        let client = Client { context: self.context, stream, peer, lifeline: self.lifeline };
-        children.fork(client, &mut self.buffer, self.places)
+        let client = Client { context: self.context, stream, peer, lifeline: self.lifeline.as_fd() };
+        children.fork(client, &mut self.buffer)
     }
 
     fn rejects(&self) -> bool {

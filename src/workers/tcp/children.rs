@@ -10,17 +10,20 @@ use nix::sys::signal::{Signal, kill};
 use super::client::Client;
 use super::places::Places;
 use crate::event;
+use crate::stats::{Counter, Slot};
 
 /// The clients that this worker forked and has not reaped, by PID.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Children {
+    places: Places,
+    slot: Slot,
     peers: HashMap<Pid, SocketAddr>,
 }
 
 impl Children {
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.peers.len()
+    pub(super) fn new(places: Places, slot: Slot) -> Self {
+        places.publish(0);
+        Self { places, slot, peers: HashMap::new() }
     }
 
     /// Whether there is none.
@@ -29,18 +32,19 @@ impl Children {
     }
 
     /// Forks the process of one client. This process has one thread, as every worker but the api.
-    pub(super) fn fork(&mut self, client: Client<'_>, buffer: &mut [u8], places: Places) -> io::Result<()> {
+    pub(super) fn fork(&mut self, client: Client<'_>, buffer: &mut [u8]) -> io::Result<()> {
         let pid = process::spawn_fast(|| client.serve(buffer))?;
-        places.take();
         self.peers.insert(pid, client.peer);
+        self.places.publish(self.peers.len());
+        self.slot.count(Counter::TcpAccepted);
         Ok(())
     }
 
     /// Reaps every client process that has ended and frees its place.
-    pub(super) fn reap(&mut self, places: Places) -> io::Result<()> {
+    pub(super) fn reap(&mut self) -> io::Result<()> {
         while let Some((pid, exit)) = process::reap()? {
             let Some(peer) = self.peers.remove(&pid) else { continue };
-            places.give_back();
+            self.places.publish(self.peers.len());
             match exit {
                 // It has told its end itself.
                 Exit::Code(0) => {}

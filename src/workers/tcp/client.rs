@@ -1,7 +1,7 @@
 //! The process of one TCP client, from its fork to its end.
 //!
-//! Called in the child of the tcp worker's fork. It owns nothing: the connection, the lifeline and the way to the log
-//! are borrowed from memory that the fork copied, and end with the process. It does as little as it can, since every
+//! Called in the child of the tcp worker's fork. It owns nothing: the connection, the lifeline and the way to the
+//! log are borrowed from memory that the fork copied, and end with the process. It does as little as it can, since every
 //! page it writes is copied for it.
 
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use nix::sys::signal::SigSet;
 use super::echo::{Echo, End};
 use crate::event;
 use crate::stats::{Counter, Slot};
-use crate::workers::Context;
+use crate::workers::{Context, Kind};
 
 /// The exit code of a client process that could not set itself up.
 const NOT_SERVED: i32 = 1;
@@ -35,16 +35,17 @@ impl Client<'_> {
     /// ignores is ignored here too.
     pub(super) fn serve(self, buffer: &mut [u8]) -> i32 {
         // The listeners must not be held by a client: it may outlive the worker, and then nobody accepts.
-        let kept = sender::with_socket(|log| {
-            let ours = [self.stream.as_fd(), self.lifeline];
-            process::keep_only(&ours.into_iter().chain(log).collect::<Vec<_>>())
+        let closed = sender::with_descriptor(|log| {
+            let log = log.unwrap_or(self.lifeline);
+            process::keep_only(&[self.stream.as_fd(), self.lifeline, log])
         });
-        let set_up = kept.and_then(|()| Ok(SigSet::empty().thread_set_mask()?));
-        if set_up.is_err() {
+        if closed.is_err() || SigSet::empty().thread_set_mask().is_err() {
             return NOT_SERVED;
         }
         sender::rename("tcp");
         let peer = self.peer;
+        // Reads the PID anew.
+        sender::rename(Kind::Tcp.name());
         title::set(&format!("echo-daemon: tcp {peer}"));
         event!(TcpClientConnected, peer = peer; "client connected");
         let idle_timeout = self.context.config.tcp.idle_timeout;

@@ -9,7 +9,7 @@
 //! | `client` | one client process |
 //! | `echo` | the service itself |
 //!
-//! Clients are not bound to this process. Where it dies, they go on, main reaps them, and the next worker counts them.
+//! Clients are not bound to this process. Where it dies, they go on, and main reaps and counts them.
 
 mod accept;
 mod children;
@@ -18,7 +18,7 @@ mod echo;
 mod places;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use daemon_utils::signal::{Signal, Signals};
@@ -30,22 +30,18 @@ use self::children::Children;
 use self::places::Places;
 use super::{Context, Heard, Order, Word, hear};
 
-/// How often the worker looks whether clients that another process reaps have left.
+/// How often the worker looks for a free place while clients that another process reaps hold some.
 const OTHERS: Duration = Duration::from_millis(250);
 
-/// The descriptors that the tcp worker inherits beside its channel.
-#[derive(Debug)]
-pub struct Inherited<'a> {
-    /// The listening sockets; main holds them too.
-    pub listeners: Vec<OwnedFd>,
-    /// Read end of the pipe whose only write end is main's. Clients watch it.
-    pub lifeline: BorrowedFd<'a>,
-}
-
-/// Serves until main says otherwise: returns after [`Order::Quiesce`] (once the last client has left),
-/// [`Order::Stop`] or the end of main. Errors: why the worker cannot go on.
-pub fn run(context: &Context, inherited: Inherited<'_>) -> Result<(), String> {
-    Worker::new(context, inherited).and_then(Worker::serve).map_err(|error| error.to_string())
+/// Serves the connections of `listeners`, which main holds too, until main says otherwise. Clients watch `lifeline`,
+/// the read end of the pipe whose only write end is main's.
+///
+/// Returns after [`Order::Quiesce`] (once the last client has left), [`Order::Stop`], the end of main, or with the
+/// reason why the worker cannot go on.
+pub fn run(context: &Context, listeners: Vec<OwnedFd>, lifeline: OwnedFd) -> Result<(), String> {
+    Worker::new(context, listeners, lifeline)
+        .and_then(Worker::serve)
+        .map_err(|error| format!("tcp worker: {error}"))
 }
 
 /// What the worker has been told last.
@@ -81,14 +77,14 @@ struct Woken {
 }
 
 impl<'a> Worker<'a> {
-    fn new(context: &'a Context, inherited: Inherited<'a>) -> io::Result<Self> {
+    fn new(context: &'a Context, listeners: Vec<OwnedFd>, lifeline: OwnedFd) -> io::Result<Self> {
         // SIGTERM is read and thrown away, as a worker must; its default is there for the clients, which unblock it.
         let signals = Signals::block(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         let places = Places::new(context.shared, context.slot, context.config.tcp.max_clients);
-        places.publish();
-        let acceptor = Acceptor::new(context, inherited, places);
+        let children = Children::new(places, context.slot);
+        let acceptor = Acceptor::new(context, listeners, lifeline, places);
         context.say(&Word::Ready);
-        Ok(Self { context, signals, acceptor, children: Children::default(), places, phase: Phase::Ready })
+        Ok(Self { context, signals, acceptor, children, places, phase: Phase::Ready })
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -100,14 +96,14 @@ impl<'a> Worker<'a> {
             if woken.signals {
                 // One read: what is left makes the next wait return at once.
                 self.signals.next()?;
-                self.children.reap(self.places)?;
+                self.children.reap()?;
             }
             if self.phase == Phase::Serving {
                 for number in woken.listeners {
                     self.acceptor.accept(number, &mut self.children);
                 }
             }
-            self.insist();
+            self.kill_stragglers();
         }
         Ok(())
     }
@@ -150,8 +146,8 @@ impl<'a> Worker<'a> {
             Phase::Stopping(Some(kill_at)) => Some(kill_at.saturating_duration_since(now)),
             Phase::Ready | Phase::Quiescing | Phase::Stopping(None) | Phase::Orphaned => None,
         };
-        let others = (self.places.taken() > self.children.len() as u64).then_some(OTHERS);
-        pause.into_iter().chain(others).min()
+        let others = self.phase == Phase::Serving && !self.places.room() && self.places.has_others();
+        pause.into_iter().chain(others.then_some(OTHERS)).min()
     }
 
     fn obey(&mut self) -> io::Result<()> {
@@ -184,17 +180,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Does what only time asks for: kills clients that did not end when told to (a stopped process cannot), and
-    /// looks after the gauge while other processes' clients are among the served.
-    fn insist(&mut self) {
+    /// Kills the clients that have not ended when told to (a stopped process cannot).
+    fn kill_stragglers(&mut self) {
         if let Phase::Stopping(Some(kill_at)) = self.phase
             && Instant::now() >= kill_at
         {
             self.children.signal(Signal::SIGKILL);
             self.phase = Phase::Stopping(None);
-        }
-        if self.places.taken() > self.children.len() as u64 {
-            self.places.publish();
         }
     }
 }

@@ -1,13 +1,9 @@
 //! How many TCP clients are being served, over all generations of the worker and its crashes.
 //!
-//! ```text
-//! served = clients that got a process (counted by the worker that forked it)
-//!        − client processes reaped    (counted by whoever reaped: that worker, or main after the worker's death)
-//! ```
-//! Every process is reaped exactly once, so the difference stays right whichever process is killed. Both are
-//! counters in shared memory, which outlive the process that counted.
+//! Each tcp worker keeps its own clients in its slot's gauge, main the clients whose worker died (it is their reaper
+//! then). The sum is everybody, whichever process was killed.
 
-use crate::stats::{Counter, Gauge, Shared, Slot};
+use crate::stats::{Gauge, Shared, Slot};
 
 /// The places for clients, as seen by one worker.
 #[derive(Debug, Clone, Copy)]
@@ -22,34 +18,19 @@ impl Places {
         Self { shared, slot, most: max_clients.into() }
     }
 
-    /// A client got a process: one place is taken.
-    pub(super) fn take(self) {
-        self.slot.count(Counter::TcpAccepted);
-        self.publish();
-    }
-
-    /// A client's process was reaped: its place is free.
-    pub(super) fn give_back(self) {
-        self.slot.count(Counter::TcpEnded);
-        self.publish();
-    }
-
-    /// Clients being served, by whichever worker they came in.
-    pub(super) fn taken(self) -> u64 {
-        // A worker that was killed between its fork and its count leaves one end more than beginnings.
-        self.shared.counter(Counter::TcpAccepted).saturating_sub(self.shared.counter(Counter::TcpEnded))
+    /// Says how many clients this worker has now.
+    pub(super) fn publish(self, clients: usize) {
+        self.slot.set(Gauge::TcpClients, clients as u64);
     }
 
     /// Whether another client may be served.
     pub(super) fn room(self) -> bool {
-        self.taken() < self.most
+        self.shared.gauge(Gauge::TcpClients) < self.most
     }
 
-    /// Sets this slot's gauge to what the other slots' gauges leave of all clients, so that the sum is right also
-    /// where a dead worker's clients go on.
-    pub(super) fn publish(self) {
-        let others = self.shared.gauge(Gauge::TcpClients).saturating_sub(self.slot.gauge(Gauge::TcpClients));
-        self.slot.set(Gauge::TcpClients, self.taken().saturating_sub(others));
+    /// Whether clients are among the served that some other process reaps: nothing tells this one when they leave.
+    pub(super) fn has_others(self) -> bool {
+        self.shared.gauge(Gauge::TcpClients) > self.slot.gauge(Gauge::TcpClients)
     }
 }
 
@@ -58,42 +39,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limit_counts_the_clients_of_every_generation() {
+    fn limit_counts_the_clients_of_every_generation_and_of_dead_workers() {
         let shared = Shared::create(0).unwrap();
-        let old = Places::new(shared, shared.slot(3), 3);
-        let new = Places::new(shared, shared.slot(4), 3);
-        old.take();
-        old.take();
-        new.take();
-        assert!(!new.room());
-        assert_eq!(shared.gauge(Gauge::TcpClients), 3);
-        old.give_back();
+        let places = |slot| Places::new(shared, shared.slot(slot), 4);
+        let (main, old, new) = (shared.slot(0), places(3), places(4));
+        old.publish(2);
+        new.publish(1);
         assert!(new.room());
-        assert_eq!(shared.gauge(Gauge::TcpClients), 2);
+        main.set(Gauge::TcpClients, 1);
+        assert!(!new.room());
+        assert!(new.has_others());
+        old.publish(0);
+        main.set(Gauge::TcpClients, 0);
+        assert!(new.room());
+        assert!(!new.has_others());
     }
 
     #[test]
-    fn clients_of_a_killed_worker_keep_their_places_until_main_reaps_them() {
+    fn no_place_is_no_room() {
         let shared = Shared::create(0).unwrap();
-        let (main, slot) = (shared.slot(0), shared.slot(3));
-        Places::new(shared, slot, 2).take();
-        slot.vacate();
-        let next = Places::new(shared, slot, 2);
-        next.take();
-        assert!(!next.room());
-        assert_eq!(shared.gauge(Gauge::TcpClients), 2);
-        main.count(Counter::TcpEnded);
-        assert!(next.room());
-        next.publish();
-        assert_eq!(shared.gauge(Gauge::TcpClients), 1);
-    }
-
-    #[test]
-    fn a_beginning_that_was_not_counted_does_no_harm() {
-        let shared = Shared::create(0).unwrap();
-        let places = Places::new(shared, shared.slot(3), 1);
-        places.give_back();
-        assert_eq!(places.taken(), 0);
-        assert!(places.room());
+        assert!(!Places::new(shared, shared.slot(3), 0).room());
     }
 }

@@ -30,10 +30,10 @@ const ROUNDS: usize = 32;
 /// No datagram is longer (RFC 768: its length has 16 bits), so all are echoed whole.
 const LONGEST: usize = 65_535;
 
-/// Serves until main says otherwise: returns after [`Order::Quiesce`], [`Order::Stop`] or the end of main; what was
-/// received has been answered by then. Errors: why the worker cannot go on.
+/// Serves until main says otherwise: returns after [`Order::Quiesce`], [`Order::Stop`] or the end of main, or with the
+/// reason why the worker cannot go on. What was received has been answered by then.
 pub fn run(context: &Context, sockets: Vec<OwnedFd>) -> Result<(), String> {
-    Worker::new(context, sockets).and_then(|mut worker| worker.serve()).map_err(|error| error.to_string())
+    Worker::new(context, sockets).and_then(|mut worker| worker.serve()).map_err(|error| format!("udp worker: {error}"))
 }
 
 struct Worker<'a> {

@@ -91,11 +91,11 @@ pub fn count_drops_in(dropped: &'static AtomicU64) {
     }
 }
 
-/// Lends the log socket, if there is one, for the list of descriptors that a child keeps.
-pub fn with_socket<T>(use_it: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
+/// Calls `work` with the log socket, for the list of descriptors that a child keeps.
+pub fn with_descriptor<R>(work: impl FnOnce(Option<BorrowedFd<'_>>) -> R) -> R {
     match &SENDER.read_state().target {
-        Target::Socket(socket, _) => use_it(Some(socket.as_fd())),
-        Target::Nobody | Target::Stderr => use_it(None),
+        Target::Socket(socket, _) => work(Some(socket.as_fd())),
+        Target::Nobody | Target::Stderr => work(None),
     }
 }
 
