@@ -9,7 +9,7 @@ const ENTRIES: usize = 16;
 const ENTRY_WORDS: usize = 64;
 const TEXT_WORDS: usize = ENTRY_WORDS - 2;
 /// Words that the notes take in the shared memory.
-pub const NOTES_WORDS: usize = 1 + ENTRIES * ENTRY_WORDS;
+pub(super) const NOTES_WORDS: usize = 1 + ENTRIES * ENTRY_WORDS;
 
 /// The ring of recent errors.
 #[derive(Debug, Clone, Copy)]

@@ -80,9 +80,7 @@ impl Job {
     pub(super) fn run(self, context: &Context) -> Result<(), String> {
         match self {
             Self::Logger { reader, console } => workers::logger::run(context, reader, console),
-            Self::Tcp { listeners, lifeline } => {
-                workers::tcp::run(context, workers::tcp::Inherited { listeners, lifeline: lifeline.as_fd() })
-            }
+            Self::Tcp { listeners, lifeline } => workers::tcp::run(context, listeners, lifeline),
             Self::Udp { sockets } => workers::udp::run(context, sockets),
             Self::Dhcp { sockets, packet } => workers::dhcp::run(context, sockets, packet),
             Self::Keeper => workers::keeper::run(context),
