@@ -29,7 +29,8 @@ pub(super) struct Listener {
 #[derive(Debug)]
 pub(super) struct DhcpListener {
     pub(super) interface: Interface,
-    port: u16,
+    asked: u16,
+    bound: u16,
     pub(super) fd: OwnedFd,
 }
 
@@ -95,7 +96,7 @@ impl Sockets {
         }
         if config.dhcp.enabled {
             next.dhcp = self.dhcp_listeners(config, &mut warnings)?;
-            next.packet = self.packet_sender(&mut warnings)?;
+            next.packet = self.packet_sender(&next.dhcp, &mut warnings)?;
         }
         next.control = Some(self.control_listener(&config.daemon.control_socket)?);
         Ok((next, warnings))
@@ -112,7 +113,7 @@ impl Sockets {
     pub(super) fn endpoints(&self) -> Vec<(&'static str, String)> {
         let tcp = self.tcp.iter().map(|listener| ("tcp", listener.bound.to_string()));
         let udp = self.udp.iter().map(|listener| ("udp", listener.bound.to_string()));
-        let dhcp = self.dhcp.iter().map(|l| ("dhcp", format!("{} port {}", l.interface.name, l.port)));
+        let dhcp = self.dhcp.iter().map(|l| ("dhcp", format!("{} port {}", l.interface.name, l.bound)));
         let api = self.api.iter().map(|listener| ("api", listener.bound.to_string()));
         let control = self.control.iter().map(|(path, _)| ("control", path.display().to_string()));
         tcp.chain(udp).chain(dhcp).chain(api).chain(control).collect()
@@ -139,7 +140,7 @@ impl Sockets {
             let port = config.dhcp.port;
             // An interface that was removed and added has a new index: its old socket is dead.
             let old = self.dhcp.iter().find(|old| {
-                (old.interface.index, &old.interface.name, old.port)
+                (old.interface.index, &old.interface.name, old.asked)
                     == (interface.index, &interface.name, port)
             });
             let fd = match old {
@@ -153,19 +154,24 @@ impl Sockets {
                     }
                 },
             };
-            all.push(DhcpListener { interface, port, fd });
+            let bound = bound_to(&fd).map_or(port, |address| address.port());
+            all.push(DhcpListener { interface, asked: port, bound, fd });
         }
         Ok(all)
     }
 
-    fn packet_sender(&self, warnings: &mut Vec<String>) -> Result<Option<OwnedFd>, SocketsError> {
+    fn packet_sender(
+        &self,
+        listeners: &[DhcpListener],
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<OwnedFd>, SocketsError> {
         if let Some(old) = &self.packet {
             return old.try_clone().map(Some).map_err(SocketsError::Share);
         }
         match socket::packet_sender() {
             Ok(fd) => Ok(Some(fd)),
             Err(error) => {
-                if self.dhcp.iter().any(|listener| !listener.interface.loopback) {
+                if listeners.iter().any(|listener| !listener.interface.loopback) {
                     warnings.push(format!(
                         "no raw socket ({error}): clients without an address are answered by broadcast"
                     ));
