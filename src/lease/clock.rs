@@ -18,6 +18,11 @@ pub struct LeaseClock {
 }
 
 impl LeaseClock {
+    /// The clock of an open lease file.
+    pub fn open(store: &super::SqliteStore) -> Result<Self, super::StoreError> {
+        store.clock()
+    }
+
     /// With the offset that the lease file keeps.
     pub fn new(offset_secs: i64) -> Self {
         Self { offset_secs }

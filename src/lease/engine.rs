@@ -93,7 +93,7 @@ pub enum Released {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Declined {
     /// The address rests so long, from the commit.
-    Resting {
+    Done {
         /// Its pool.
         pool: PoolId,
         /// How long.
@@ -223,7 +223,7 @@ impl<S: LeaseStore> LeaseManager<S> {
             Standing::Open | Standing::Anothers | Standing::Resting => return Declined::NotHolder,
         }
         let hold = self.rest(address, pool, client.clone(), LeaseEvent::Declined);
-        Declined::Resting { pool, hold }
+        Declined::Done { pool, hold }
     }
 
     /// Lets an address rest that answered our own conflict check.

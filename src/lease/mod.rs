@@ -9,6 +9,7 @@
 //! | [`offers`] | offered addresses, in shared memory |
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
+//! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
 //! | [`reader`] | lists for people |
 //! | [`clock`] | lease time |
 //! | [`hash`] | the one hash |
@@ -18,8 +19,12 @@ mod cache;
 mod choose;
 pub mod clock;
 pub mod engine;
+mod expiry;
+mod fold;
 mod free;
 pub mod hash;
+mod history;
+pub mod keep;
 mod lock;
 pub mod offers;
 pub mod pools;
@@ -35,10 +40,13 @@ pub mod types;
 
 pub use clock::LeaseClock;
 pub use engine::{Access, Declined, EngineSettings, LeaseManager, Offered, PoolGauge, Released, Scope};
-pub use offers::{OFFER_WORDS, Offers};
+pub use expiry::Ended;
+pub use keep::{Keeper, Step};
+pub use offers::{OFFER_WORDS, Offers, offers_secret};
 pub use pools::{PoolSpec, SubnetSpec, Topology};
 pub use prepare::prepare;
-pub use request::{Answer, Ask, NakReason, SilenceReason};
+pub use reader::{LeaseRow, ListFilter, list};
+pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
 pub use sqlite::SqliteStore;
 pub use store::{LeaseStore, StoreError};
 pub use types::*;

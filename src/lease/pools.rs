@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use crate::config::model::{Common, Options, Subnet};
 use crate::config::{AddressRange, Config, Network};
 
 use super::types::{PoolId, SubnetId};
@@ -56,12 +57,13 @@ pub struct Topology {
 impl Topology {
     /// Lays out the subnets of a checked configuration (no overlaps, at most 65,535 pools).
     pub fn new(config: &Config) -> Arc<Self> {
-        let specs = &config.dhcp.subnets;
+        Self::lay_out(&config.dhcp.common, &config.dhcp.subnets)
+    }
+
+    pub(super) fn lay_out(common: &Common, specs: &[Subnet]) -> Arc<Self> {
         let mut subnets = Vec::with_capacity(specs.len());
         let mut pools: Vec<PoolSpec> = Vec::new();
-        let server_ids = config.dhcp.common.server_id.into_iter();
-        let global: Vec<Ipv4Addr> =
-            routers(&config.dhcp.common.options).into_iter().chain(server_ids).collect();
+        let global: Vec<Ipv4Addr> = routers(&common.options).into_iter().chain(common.server_id).collect();
         for (i, subnet) in specs.iter().enumerate() {
             let id = SubnetId(narrow(i));
             let mut own = Vec::new();
@@ -83,7 +85,7 @@ impl Topology {
                     blocked,
                 });
             }
-            let shares = |other: &&(usize, &crate::config::model::Subnet)| {
+            let shares = |other: &&(usize, &Subnet)| {
                 other.0 == i || (subnet.shared_network.is_some() && other.1.shared_network == subnet.shared_network)
             };
             let mut link: Vec<SubnetId> =
@@ -178,7 +180,7 @@ fn at_or_below<T: Copy>(order: &[(u32, T)], address: Ipv4Addr) -> Option<T> {
 }
 
 /// The addresses that the option `routers` (3) names at one level, as one text or a list.
-fn routers(options: &crate::config::model::Options) -> Vec<Ipv4Addr> {
+fn routers(options: &Options) -> Vec<Ipv4Addr> {
     let texts: Vec<&str> = match options.get("routers") {
         Some(serde_json::Value::String(text)) => text.split([',', ' ']).collect(),
         Some(serde_json::Value::Array(values)) => values.iter().filter_map(|v| v.as_str()).collect(),

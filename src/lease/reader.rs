@@ -13,72 +13,68 @@ use super::sqlite::{from_sqlite, resolved, wal_path};
 use super::store::{RowRef, StoreError};
 use super::types::{LeaseEvent, LeaseState, Timestamp, hex_with_colons};
 
-/// Which leases; each condition that is there must hold.
+/// Which leases, in the order of their addresses; each condition that is there must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListFilter {
-    /// In this state now.
-    pub state: Option<LeaseState>,
+    /// In this state now, by name.
+    pub state: Option<String>,
     /// Of the subnet of this name.
     pub subnet: Option<String>,
     /// Of this address.
     pub address: Option<Ipv4Addr>,
-    /// With this MAC address or client-id (hex with colons), or this host name; the case does not matter.
-    pub client: Option<String>,
-}
-
-/// Which part of the list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
-    /// Only addresses above this one.
+    /// With this hardware address, colons between the bytes; the case does not matter.
+    pub mac: Option<String>,
+    /// With this client-id, likewise.
+    pub client_id: Option<String>,
+    /// With this host name; the case does not matter.
+    pub hostname: Option<String>,
+    /// Only addresses above this one: the next page.
     pub after: Option<Ipv4Addr>,
-    /// At most so many.
-    pub limit: usize,
+    /// At most so many; none: all.
+    pub limit: Option<usize>,
 }
 
-impl Page {
-    /// All leases.
-    pub const ALL: Self = Self { after: None, limit: usize::MAX };
-}
-
-/// A lease for people. Times are seconds since 1970 of the wall clock.
+/// A lease for people: the columns of the view `lease_list`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseRow {
     /// The address.
     pub address: Ipv4Addr,
-    /// Hardware address with colons.
-    pub mac: Option<String>,
-    /// Client-id, hex with colons.
-    pub client_id: Option<String>,
-    /// Host name, clean text.
-    pub hostname: Option<String>,
+    /// The address, dotted.
+    pub ip: String,
+    /// Hardware address with colons; empty where there is no client.
+    pub mac: String,
+    /// Client-id, hex with colons; empty if it sent none.
+    pub client_id: String,
+    /// Host name, clean text; empty if it sent none.
+    pub hostname: String,
     /// Subnet.
     pub subnet: String,
     /// Pool.
     pub pool: String,
-    /// State now.
-    pub state: LeaseState,
-    /// Since when.
-    pub starts: i64,
-    /// Until when, or when it ended; none: never.
-    pub expires: Option<i64>,
+    /// Name of the state now.
+    pub state: String,
+    /// Since when, local time.
+    pub starts: String,
+    /// Until when, or when it ended, local time; `never`.
+    pub expires: String,
 }
 
 /// Lists leases by address.
-pub fn list(path: &Path, filter: &ListFilter, page: Page) -> Result<Vec<LeaseRow>, StoreError> {
+pub fn list(path: &Path, filter: &ListFilter) -> Result<Vec<LeaseRow>, StoreError> {
     let connection = open(path)?;
     let wrong = |error| from_sqlite("read", path, error);
     // One transaction: the keeper must not fold between the two tables.
     connection.execute_batch("BEGIN").map_err(wrong)?;
-    read(&connection, filter, page).map_err(wrong)
+    read(&connection, filter).map_err(wrong)
 }
 
-fn read(connection: &Connection, filter: &ListFilter, page: Page) -> rusqlite::Result<Vec<LeaseRow>> {
+fn read(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<LeaseRow>> {
     let meta = |key: &str| {
         connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, i64>(0))
     };
     let clock = LeaseClock::new(meta("clock_offset")?);
     let shown = Shown { now: clock.now(), skew_secs: clock.skew_secs() };
-    let first = page.after.map_or(0, |after| u64::from(u32::from(after)) + 1);
+    let first = filter.after.map_or(0, |after| u64::from(u32::from(after)) + 1);
     let mut tail = BTreeMap::new();
     let mut log = connection.prepare(LOG_AFTER)?;
     let mut rows = log.query([meta("folded_to")?])?;
@@ -99,7 +95,7 @@ fn read(connection: &Connection, filter: &ListFilter, page: Page) -> rusqlite::R
     let mut tail = tail.into_iter().peekable();
     let mut next = take(&mut folded, shown)?;
     // Merges the two; what the log says of an address hides the folded row.
-    while list.len() < page.limit {
+    while filter.limit.is_none_or(|limit| list.len() < limit) {
         let newer = match (tail.peek(), &next) {
             (None, None) => break,
             (Some((address, _)), Some(row)) => *address <= row.address,
@@ -136,30 +132,38 @@ struct Shown {
 impl Shown {
     fn row(self, row: &RowRef<'_>) -> LeaseRow {
         let ran_out = row.state == LeaseState::Active && row.expires <= self.now;
-        let wall = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX) - self.skew_secs;
+        let state = if ran_out { LeaseState::Expired } else { row.state };
+        let client = &row.client;
         LeaseRow {
             address: row.address,
-            mac: (!row.client.key.is_empty()).then(|| colons(row.client.hardware.bytes())),
-            client_id: row.client.client_id.map(colons),
-            hostname: row.client.hostname.map(|name| clean(name).into_owned()),
+            ip: row.address.to_string(),
+            mac: if client.key.is_empty() { String::new() } else { colons(client.hardware.bytes()) },
+            client_id: client.client_id.map(colons).unwrap_or_default(),
+            hostname: client.hostname.map(|name| clean(name).into_owned()).unwrap_or_default(),
             subnet: row.subnet.to_owned(),
             pool: row.pool.to_owned(),
-            state: if ran_out { LeaseState::Expired } else { row.state },
-            starts: wall(row.starts),
-            expires: (row.expires < Timestamp::NEVER).then(|| wall(row.expires)),
+            state: state.name().to_owned(),
+            starts: self.local(row.starts),
+            expires: if row.expires < Timestamp::NEVER { self.local(row.expires) } else { "never".to_owned() },
         }
+    }
+
+    fn local(self, time: Timestamp) -> String {
+        let wall = i64::try_from(time.0).unwrap_or(i64::MAX).saturating_sub(self.skew_secs);
+        let utc = chrono::DateTime::from_timestamp(wall, 0);
+        utc.map(|utc| utc.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
     }
 }
 
 impl ListFilter {
     fn admits(&self, row: &LeaseRow) -> bool {
-        let client = |wanted: &String| {
-            [&row.mac, &row.client_id, &row.hostname].into_iter().flatten().any(|text| text.eq_ignore_ascii_case(wanted))
-        };
-        self.state.is_none_or(|state| state == row.state)
+        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(value));
+        is(&self.state, &row.state)
             && self.subnet.as_ref().is_none_or(|subnet| *subnet == row.subnet)
             && self.address.is_none_or(|address| address == row.address)
-            && self.client.as_ref().is_none_or(client)
+            && is(&self.mac, &row.mac)
+            && is(&self.client_id, &row.client_id)
+            && is(&self.hostname, &row.hostname)
     }
 }
 

@@ -36,8 +36,8 @@ pub enum Answer {
         pool: PoolId,
         /// For how many seconds from now; `u32::MAX`: for ever.
         lease_secs: u32,
-        /// [`LeaseEvent::Granted`] or [`LeaseEvent::Renewed`].
-        event: LeaseEvent,
+        /// Whether it is new to the client.
+        event: AckEvent,
         /// Since when the client holds it.
         starts: Timestamp,
     },
@@ -45,6 +45,15 @@ pub enum Answer {
     Nak(NakReason),
     /// Not ours to answer.
     Silence(SilenceReason),
+}
+
+/// What an ACK means to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AckEvent {
+    /// It did not hold the address until now.
+    Granted,
+    /// It holds on to it.
+    Renewed,
 }
 
 /// Why a REQUEST is refused.
@@ -64,7 +73,7 @@ pub enum NakReason {
 
 impl NakReason {
     /// Text for the log and for option 56.
-    pub fn text(self) -> &'static str {
+    pub fn message(self) -> &'static str {
         match self {
             Self::WrongNetwork => "address belongs to another network",
             Self::HeldByAnother => "address is held by another client",
@@ -218,7 +227,7 @@ impl<S: LeaseStore> LeaseManager<S> {
             && held.is_some_and(|held| held.expires == expires && held.client == ClientRef::from(&holder));
         // Who renews has lived with the address: it is no longer suspect.
         let declines = if renewal { 0 } else { held.map_or(0, |held| held.declines) };
-        let event = if renewal && starts != self.now { LeaseEvent::Renewed } else { LeaseEvent::Granted };
+        let event = if renewal && starts != self.now { AckEvent::Renewed } else { AckEvent::Granted };
         if let Some(other) = other {
             self.end_lease(other);
         }

@@ -119,6 +119,10 @@ impl SqliteStore {
         from_sqlite(what, &self.path, error)
     }
 
+    pub(super) fn set_busy_timeout(&self, patience: Duration) -> Result<(), StoreError> {
+        self.connection.busy_timeout(patience).map_err(|error| self.error("open", error))
+    }
+
     /// Runs `work` under our lock, outside of any transaction.
     pub(super) fn locked<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         self.lock.acquire(self.patience)?;

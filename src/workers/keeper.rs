@@ -1,0 +1,165 @@
+//! The keeper: housekeeping of the lease file (`lease::Keeper`), a bounded step at a time. This file is its loop only:
+//! orders from main, the pace, the log, the gauges. No packet ever waits for it, and nothing is lost without it.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Context, Heard, Order, Word, hear};
+use crate::event;
+use crate::lease::{Ended, Keeper, LeaseEvent, Offers, StoreError, Topology};
+use crate::stats::{Counter, PoolFigures};
+
+/// Between two looks at the file when there is nothing to do.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Between two steps when there is more to do: room for the workers, whose lock polls once a millisecond at least.
+const BREATH: Duration = Duration::from_millis(2);
+
+/// After a failure.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two sweeps of the offers; far below the hours in which their times wrap.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Between two lines about a failure that lasts.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Most lines a second about leases that ran out; a whole site may end at once.
+const LINES_A_SECOND: u32 = 50;
+
+/// Serves until main says otherwise. Errors: what keeps it from serving at all.
+pub fn run(context: &Context) -> Result<(), String> {
+    let topology = Topology::new(&context.config);
+    let store = &context.config.dhcp.store;
+    let open = || Keeper::open(&store.path, topology.clone(), store.history);
+    let mut worker = Worker::new(context, open().map_err(|error| error.to_string())?);
+    context.say(&Word::Ready);
+    let mut serving = false;
+    let mut pause = TICK;
+    loop {
+        match hear(&context.channel).map_err(|error| format!("could not hear main: {error}"))? {
+            Heard::Order(Order::Begin) => serving = true,
+            Heard::Order(Order::Quiesce) => {
+                context.say(&Word::Quiet);
+                return Ok(());
+            }
+            Heard::Order(Order::Stop) => {
+                worker.finish();
+                return Ok(());
+            }
+            Heard::MainGone => return Ok(()),
+            Heard::Order(Order::Reopen | Order::Verdict(..)) => {}
+            Heard::Nothing => {
+                wait(context, pause)?;
+                if serving {
+                    pause = worker.step();
+                }
+            }
+        }
+    }
+}
+
+fn wait(context: &Context, pause: Duration) -> Result<(), String> {
+    let mut watched = [PollFd::new(context.channel.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut watched, PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX)) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(format!("could not wait for main: {errno}")),
+    }
+}
+
+struct Worker<'a> {
+    context: &'a Context,
+    keeper: Keeper,
+    offers: Offers,
+    swept: Instant,
+    failing: Option<Instant>,
+    lines: u32,
+    hidden: u64,
+    second: Instant,
+}
+
+impl<'a> Worker<'a> {
+    fn new(context: &'a Context, keeper: Keeper) -> Self {
+        let now = Instant::now();
+        let worker = Self {
+            context,
+            keeper,
+            offers: Offers::new(context.shared.rest()),
+            swept: now,
+            failing: None,
+            lines: 0,
+            hidden: 0,
+            second: now,
+        };
+        worker.publish();
+        worker
+    }
+
+    /// One step; how long to wait before the next.
+    fn step(&mut self) -> Duration {
+        if self.swept.elapsed() >= SWEEP_EVERY {
+            self.swept = Instant::now();
+            self.offers.sweep(self.keeper.clock().now());
+        }
+        match self.keeper.step() {
+            Ok(step) => {
+                if self.failing.take().is_some() {
+                    event!(LeaseStoreRecovered; "the lease file is looked after again");
+                }
+                self.report(&step.ended);
+                self.publish();
+                if step.more { BREATH } else { TICK }
+            }
+            Err(error) => {
+                self.fail(&error);
+                PAUSE
+            }
+        }
+    }
+
+    /// Leaves a folded file behind, for whoever reads it with other tools.
+    fn finish(&mut self) {
+        if let Err(error) = self.keeper.finish() {
+            self.fail(&error);
+        }
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        if self.failing.is_none_or(|said| said.elapsed() >= REPORT_EVERY) {
+            self.failing = Some(Instant::now());
+            event!(LeaseStoreFailed; "the lease file is not looked after until this is mended: {error}");
+        }
+    }
+
+    fn report(&mut self, ended: &[Ended]) {
+        if self.second.elapsed() >= Duration::from_secs(1) {
+            self.second = Instant::now();
+            self.lines = 0;
+            if self.hidden > 0 {
+                event!(DhcpLeaseExpired, leases = self.hidden; "{} more leases expired", self.hidden);
+                self.hidden = 0;
+            }
+        }
+        for one in ended.iter().filter(|one| one.event == LeaseEvent::Expired) {
+            self.context.slot.count(Counter::LeaseExpired);
+            if self.lines < LINES_A_SECOND {
+                self.lines += 1;
+                event!(DhcpLeaseExpired, mac = one.hardware; "lease of {} expired", one.address);
+            } else {
+                self.hidden += 1;
+            }
+        }
+    }
+
+    fn publish(&self) {
+        for gauge in self.keeper.gauges() {
+            let blocked = gauge.size.saturating_sub(gauge.free + gauge.states.iter().sum::<u64>());
+            let figures =
+                PoolFigures { addresses: gauge.size - blocked, free: gauge.free, leases: gauge.states };
+            self.context.shared.set_pool(usize::from(gauge.pool.0), &figures);
+        }
+    }
+}
