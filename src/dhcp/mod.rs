@@ -143,6 +143,16 @@ impl Pipeline {
     /// Step 1: from bytes to a request that is heard, or the reason why not.
     pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Silence> {
         let message = DhcpParser::parse(packet.bytes).map_err(Silence::Malformed)?;
+        match message.kind() {
+            MessageType::Discover
+            | MessageType::Request
+            | MessageType::Decline
+            | MessageType::Release
+            | MessageType::Inform => {}
+            MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
+                return Err(Silence::NotForServers);
+            }
+        }
         let at = self.interfaces.iter().position(|interface| interface.index == packet.interface);
         let (at, interface) =
             at.and_then(|at| Some((at, self.interfaces.get(at)?))).ok_or(Silence::UnknownInterface)?;
