@@ -172,7 +172,9 @@ fn ask(request: &Request<'_>) -> Result<Ask, Silence> {
         (Some(_), Some(requested), None) => Ok(Ask::Selecting(requested)),
         (Some(_), None, None) => Err(Silence::Incomplete),
         (None, Some(requested), None) => Ok(Ask::InitReboot(requested)),
-        (_, _, Some(ciaddr)) => Ok(if is_broadcast(request) { Ask::Rebinding(ciaddr) } else { Ask::Renewing(ciaddr) }),
+        (_, _, Some(ciaddr)) => {
+            Ok(if is_broadcast(request) { Ask::Rebinding(ciaddr) } else { Ask::Renewing(ciaddr) })
+        }
         (None, None, None) => Err(Silence::BareRequest),
     }
 }

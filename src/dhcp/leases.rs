@@ -3,7 +3,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lease::{Answer, Ask, Client, Declined, LeaseManager, LeaseStore, Offered, PoolId, Released, Scope};
+use crate::lease::{
+    Answer, Ask, Client, Declined, LeaseManager, LeaseStore, Offered, PoolId, Released, Scope,
+};
 
 /// The engine as the handler sees it.
 pub trait Leases {

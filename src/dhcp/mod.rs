@@ -131,7 +131,8 @@ impl Pipeline {
         let scopes = ScopeTable::new(&config, &topology, &interfaces);
         let options = OptionsManager::new(&config);
         let subnets = &config.dhcp.subnets;
-        let pools = subnets.iter().enumerate().flat_map(|(s, subnet)| (0..subnet.pools.len()).map(move |p| (s, p)));
+        let pools =
+            subnets.iter().enumerate().flat_map(|(s, subnet)| (0..subnet.pools.len()).map(move |p| (s, p)));
         let pools = pools.collect();
         let server_ids = subnets.iter().filter_map(|subnet| subnet.common.server_id);
         let server_ids = config.dhcp.common.server_id.into_iter().chain(server_ids).collect();
@@ -142,6 +143,16 @@ impl Pipeline {
     /// Step 1: from bytes to a request that is heard, or the reason why not.
     pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Silence> {
         let message = DhcpParser::parse(packet.bytes).map_err(Silence::Malformed)?;
+        match message.kind() {
+            MessageType::Discover
+            | MessageType::Request
+            | MessageType::Decline
+            | MessageType::Release
+            | MessageType::Inform => {}
+            MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
+                return Err(Silence::NotForServers);
+            }
+        }
         let at = self.interfaces.iter().position(|interface| interface.index == packet.interface);
         let (at, interface) =
             at.and_then(|at| Some((at, self.interfaces.get(at)?))).ok_or(Silence::UnknownInterface)?;
@@ -199,8 +210,13 @@ impl Pipeline {
         let interface = self.interface(request)?;
         let addresses = || interface.addresses.iter().map(|(address, _)| *address);
         let asked = request.to.filter(|to| addresses().any(|address| address == *to));
-        let within = || addresses().find(|address| subnet.is_some_and(|subnet| subnet.network.contains(*address)));
-        asked.filter(|_| request.message.relay().is_some()).or_else(within).or(asked).or_else(|| addresses().next())
+        let within =
+            || addresses().find(|address| subnet.is_some_and(|subnet| subnet.network.contains(*address)));
+        asked
+            .filter(|_| request.message.relay().is_some())
+            .or_else(within)
+            .or(asked)
+            .or_else(|| addresses().next())
     }
 
     /// Whether a server identifier means this server: configured, an address of an interface, the address that

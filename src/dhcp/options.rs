@@ -133,18 +133,10 @@ impl OptionSet {
     /// all has not said that it wants nothing: it gets everything, the basics first.
     pub fn select(&self, list: Option<&[u8]>) -> Vec<(u8, &[u8])> {
         let mut chosen: Vec<(u8, &[u8])> = Vec::with_capacity(self.entries.len());
-        match list {
-            Some(list) => {
-                for entry in list.iter().filter_map(|code| self.get(*code)) {
-                    push_once(&mut chosen, entry);
-                }
-            }
-            None => {
-                let first = FIRST.iter().filter_map(|code| self.get(*code));
-                for entry in first.chain(&self.entries) {
-                    push_once(&mut chosen, entry);
-                }
-            }
+        let first = list.unwrap_or(&FIRST).iter().filter_map(|code| self.get(*code));
+        let rest = if list.is_some() { &[][..] } else { self.entries.as_slice() };
+        for entry in first.chain(rest) {
+            push_once(&mut chosen, entry);
         }
         mask_before_routers(&mut chosen);
         chosen

@@ -161,8 +161,7 @@ impl Pipeline {
         let limit = encode::payload_limit(message.max_message_bytes());
         let mut bytes = Vec::with_capacity(encode::LEAST_BYTES);
         let options = Options { required, wanted, relay };
-        let omitted =
-            encode::encode(header, &options, limit, &mut bytes).map_err(|_| Silence::Encoding)?;
+        let omitted = encode::encode(header, &options, limit, &mut bytes).map_err(|_| Silence::Encoding)?;
         let interface = self.interface(request);
         Ok(Reply {
             kind,

@@ -108,9 +108,10 @@ impl ScopeTable {
         }
         // A client that renews by unicast may sit behind a router, without giaddr (RFC 2131 §4.3.2, RENEWING).
         // A broadcast was sent on our own link, so there a foreign ciaddr is that of a client that has moved.
-        let routed = matches!(message.kind(), MessageType::Request | MessageType::Release | MessageType::Inform)
-            && !message.ciaddr().is_unspecified()
-            && to != Some(Ipv4Addr::BROADCAST);
+        let routed =
+            matches!(message.kind(), MessageType::Request | MessageType::Release | MessageType::Inform)
+                && !message.ciaddr().is_unspecified()
+                && to != Some(Ipv4Addr::BROADCAST);
         of_named.filter(|_| routed).or_else(|| here.first().copied())
     }
 

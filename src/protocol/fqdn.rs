@@ -37,7 +37,9 @@ mod tests {
 
     #[test]
     fn empty_or_broken_names_are_none() {
-        for option in [&b""[..], b"\x04\0\0", b"\x04\0\0\x09box", b"\x04\0\0\xc0\x0c", b"\0\0\0", b"\0\0\0.org"] {
+        for option in
+            [&b""[..], b"\x04\0\0", b"\x04\0\0\x09box", b"\x04\0\0\xc0\x0c", b"\0\0\0", b"\0\0\0.org"]
+        {
             assert_eq!(host_part(option), None);
         }
     }

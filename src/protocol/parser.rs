@@ -160,9 +160,12 @@ fn kind(options: &[Held<'_>]) -> Result<MessageType, Malformed> {
 /// The options that decide which state the client is in must be what they claim to be: a broken server
 /// identifier read as "none" would turn SELECTING into INIT-REBOOT and earn the client a NAK.
 fn lengths(message: &DhcpMessage<'_>) -> Result<(), Malformed> {
-    for (code, bytes) in
-        [(code::REQUESTED_ADDRESS, 4), (code::LEASE_TIME, 4), (code::SERVER_ID, 4), (code::MAX_MESSAGE_SIZE, 2)]
-    {
+    for (code, bytes) in [
+        (code::REQUESTED_ADDRESS, 4),
+        (code::LEASE_TIME, 4),
+        (code::SERVER_ID, 4),
+        (code::MAX_MESSAGE_SIZE, 2),
+    ] {
         if message.option(code).is_some_and(|data| data.len() != bytes) {
             return Err(Malformed::OptionLength(code));
         }

@@ -34,7 +34,10 @@ impl<'m> RelayInformation<'m> {
 
     /// The first sub-option of this code.
     pub fn sub_option(&self, code: u8) -> Option<&'m [u8]> {
-        Walk::sub_options(self.bytes).map_while(Result::ok).find(|(found, _)| *found == code).map(|(_, data)| data)
+        Walk::sub_options(self.bytes)
+            .map_while(Result::ok)
+            .find(|(found, _)| *found == code)
+            .map(|(_, data)| data)
     }
 
     /// The circuit: the port of a switch, as a rule; never empty.

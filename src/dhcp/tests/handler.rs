@@ -150,7 +150,10 @@ fn release_needs_its_address_its_server_and_its_holder() {
     assert_eq!(what(&outcome), Some(What::Released));
     assert!(matches!(outcome, Outcome::Done(_)));
     assert_eq!(silence(&pipeline, &release()), Silence::Incomplete);
-    assert_eq!(silence(&pipeline, &release().ciaddr("10.0.0.100").address(54, "10.0.0.9")), Silence::OtherServer);
+    assert_eq!(
+        silence(&pipeline, &release().ciaddr("10.0.0.100").address(54, "10.0.0.9")),
+        Silence::OtherServer
+    );
     let mut script = Script { released: Released::NotHolder, ..Script::default() };
     assert_eq!(run(&pipeline, &good, &mut script), Silence::NotHolder.into());
 }
@@ -183,7 +186,10 @@ fn inform_is_never_answered_to_a_stranger() {
     assert_eq!(silence(&pipeline, &Sent::new(8)), Silence::Incomplete);
     assert_eq!(silence(&pipeline, &Sent::new(8).ciaddr("8.8.8.8")), Silence::UnknownSubnet);
     assert_eq!(silence(&pipeline, &Sent::new(8).unicast("8.8.8.8", "10.0.0.1")), Silence::UnknownSubnet);
-    assert_eq!(silence(&pipeline, &Sent::new(8).ciaddr("8.8.8.8").giaddr("10.9.0.1")), Silence::UnknownSubnet);
+    assert_eq!(
+        silence(&pipeline, &Sent::new(8).ciaddr("8.8.8.8").giaddr("10.9.0.1")),
+        Silence::UnknownSubnet
+    );
 }
 
 #[test]
@@ -197,7 +203,7 @@ fn what_servers_send_is_not_for_us() {
 #[test]
 fn only_messages_that_change_leases_need_the_write_transaction() {
     let pipeline = pipeline(|_| {});
-    for (kind, writes) in [(1, false), (3, true), (4, true), (7, true), (8, false), (10, false)] {
+    for (kind, writes) in [(1, false), (3, true), (4, true), (7, true), (8, false)] {
         let sent = Sent::new(kind);
         assert_eq!(pipeline.accept(&sent.packet()).unwrap().writes(), writes, "type {kind}");
     }
@@ -223,10 +229,14 @@ fn identity_follows_the_configuration() {
 #[test]
 fn what_the_relay_tells_is_remembered() {
     let sent = Sent::new(1).giaddr("10.9.0.1").option(82, &[1, 2, 7, 7, 2, 1, 8]).option(12, b"box\0");
-    let mut script = Script { offered: Offered::Address { address: ip("10.9.0.100"), pool: FAR }, ..Script::default() };
+    let mut script =
+        Script { offered: Offered::Address { address: ip("10.9.0.100"), pool: FAR }, ..Script::default() };
     run(&pipeline(|_| {}), &sent, &mut script);
     let client = script.client.unwrap();
     assert_eq!(client.relay, Some(ip("10.9.0.1")));
-    assert_eq!((client.circuit_id.as_deref(), client.remote_id.as_deref()), (Some(&[7, 7][..]), Some(&[8][..])));
+    assert_eq!(
+        (client.circuit_id.as_deref(), client.remote_id.as_deref()),
+        (Some(&[7, 7][..]), Some(&[8][..]))
+    );
     assert_eq!(client.hostname.as_deref(), Some(&b"box"[..]));
 }

@@ -66,6 +66,10 @@ fn every_level_is_checked_with_its_key() {
     let keys: Vec<_> = crate::dhcp::check(&config).into_iter().map(|(key, ..)| key).collect();
     assert_eq!(
         keys,
-        ["dhcp.options.router", "dhcp.subnets.far.options.routers", "dhcp.subnets.lan.pools.main.options.routers"]
+        [
+            "dhcp.options.router",
+            "dhcp.subnets.far.options.routers",
+            "dhcp.subnets.lan.pools.main.options.routers"
+        ]
     );
 }

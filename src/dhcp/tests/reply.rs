@@ -16,7 +16,8 @@ fn selecting() -> Sent {
 }
 
 fn relayed(pipeline: &Pipeline, sent: &Sent) -> (Reply, Wire) {
-    let mut script = Script { offered: Offered::Address { address: ip("10.9.0.100"), pool: FAR }, ..Script::default() };
+    let mut script =
+        Script { offered: Offered::Address { address: ip("10.9.0.100"), pool: FAR }, ..Script::default() };
     match run(pipeline, sent, &mut script) {
         Outcome::Reply(reply) => {
             let wire = Wire::read(&reply.bytes);
@@ -41,7 +42,12 @@ const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 #[test]
 fn an_offer_has_what_table_3_demands() {
-    let sent = Sent::new(1).flags(0x0001).field(3, &[4]).field(8, &[0, 9]).option(61, &[7, 7]).option(55, &[3, 1, 6]);
+    let sent = Sent::new(1)
+        .flags(0x0001)
+        .field(3, &[4])
+        .field(8, &[0, 9])
+        .option(61, &[7, 7])
+        .option(55, &[3, 1, 6]);
     let (reply, wire) = reply(&pipeline(|_| {}), &sent);
     assert_eq!((wire.op, wire.htype, wire.hlen, wire.hops), (2, 1, 6, 0));
     assert_eq!((wire.xid, wire.secs, wire.flags), (0x0102_0304, 0, 1));
@@ -127,7 +133,8 @@ fn a_relayed_client_is_told_the_address_that_its_relay_reached() {
 
 #[test]
 fn a_nak_has_only_what_table_3_allows_and_is_broadcast() {
-    let sent = Sent::new(3).address(50, "10.0.0.100").option(61, &[7]).option(55, &[1, 3]).option(60, b"vendor");
+    let sent =
+        Sent::new(3).address(50, "10.0.0.100").option(61, &[7]).option(55, &[1, 3]).option(60, b"vendor");
     let (reply, wire) = nak(&sent);
     assert_eq!(wire.codes(), [53, 54, 56, 61]);
     assert_eq!(wire.option(53), Some(vec![6]));
@@ -173,7 +180,9 @@ fn on_loopback_everything_goes_back_to_the_sender() {
     let outcome = run(&pipeline, &selecting().address(54, "127.0.0.1").on_loopback(), &mut Script::default());
     assert!(matches!(outcome, Outcome::Silence { .. }), "two server identifiers joined are no address");
     let sent = Sent::new(3).address(50, "10.0.0.100").on_loopback();
-    let Outcome::Reply(reply) = run(&pipeline, &sent, &mut Script { answer, ..Script::default() }) else { panic!() };
+    let Outcome::Reply(reply) = run(&pipeline, &sent, &mut Script { answer, ..Script::default() }) else {
+        panic!()
+    };
     assert_eq!(reply.to, sender);
 }
 
@@ -203,7 +212,10 @@ fn boot_fields_come_from_the_pool_else_from_the_subnet() {
         lan.pools[0].boot = Boot { boot_file: Some("pool.img".into()), ..Boot::default() };
     });
     let (_, wire) = reply(&pipeline, &Sent::new(1));
-    assert_eq!((wire.siaddr, wire.sname, wire.file), (ip("10.0.0.4"), b"boot".to_vec(), b"pool.img".to_vec()));
+    assert_eq!(
+        (wire.siaddr, wire.sname, wire.file),
+        (ip("10.0.0.4"), b"boot".to_vec(), b"pool.img".to_vec())
+    );
 }
 
 fn granted(change: impl FnOnce(&mut LeaseTime), asked: Option<u32>) -> (Option<Vec<u8>>, usize) {

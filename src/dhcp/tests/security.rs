@@ -13,8 +13,14 @@ fn addresses_that_no_host_can_have_are_refused() {
             Silence::Refused(Refusal::RelayAddress),
             "{address}"
         );
-        assert_eq!(silence(&pipeline, &Sent::new(3).ciaddr(address)), Silence::Refused(Refusal::ClientAddress));
-        assert_eq!(silence(&pipeline, &Sent::new(1).unicast(address, "10.0.0.1")), Silence::Refused(Refusal::Source));
+        assert_eq!(
+            silence(&pipeline, &Sent::new(3).ciaddr(address)),
+            Silence::Refused(Refusal::ClientAddress)
+        );
+        assert_eq!(
+            silence(&pipeline, &Sent::new(1).unicast(address, "10.0.0.1")),
+            Silence::Refused(Refusal::Source)
+        );
     }
 }
 

@@ -71,7 +71,8 @@ pub(super) fn config() -> Config {
     let mut far = subnet("far", "10.9.0.0/24", vec![pool("main", "10.9.0.100-10.9.0.199")]);
     far.relays = vec![ip("172.16.0.9")];
     let mut all = common();
-    all.options = options(json!({"domain-name": "example.org", "domain-name-servers": ["10.0.0.2", "10.0.0.3"]}));
+    all.options =
+        options(json!({"domain-name": "example.org", "domain-name-servers": ["10.0.0.2", "10.0.0.3"]}));
     Config {
         daemon: Daemon {
             daemonize: false,
@@ -246,7 +247,8 @@ impl Default for Script {
 impl Leases for Script {
     fn discover(&mut self, client: &Client, scope: &Scope<'_>, wish: Option<Ipv4Addr>) -> Offered {
         self.client = Some(client.clone());
-        self.asked.push(format!("discover {:?} {wish:?}", scope.pools.iter().map(|p| p.0).collect::<Vec<_>>()));
+        self.asked
+            .push(format!("discover {:?} {wish:?}", scope.pools.iter().map(|p| p.0).collect::<Vec<_>>()));
         self.offered
     }
 
@@ -261,8 +263,10 @@ impl Leases for Script {
         self.asked.push(format!("{ask:?} {:?}", scope.pools.iter().map(|p| p.0).collect::<Vec<_>>()));
         // Without an answer of its own it grants what is asked for.
         self.answer.unwrap_or_else(|| {
-            let (Ask::Selecting(address) | Ask::InitReboot(address) | Ask::Renewing(address) | Ask::Rebinding(address)) =
-                ask;
+            let (Ask::Selecting(address)
+            | Ask::InitReboot(address)
+            | Ask::Renewing(address)
+            | Ask::Rebinding(address)) = ask;
             let pool = *scope.pools.first().unwrap();
             let event = LeaseEvent::Granted;
             Answer::Ack { address, pool, lease_secs: lease_secs(pool), event, starts: Timestamp(1) }

@@ -52,7 +52,7 @@ pub fn encode(kind: Kind, value: &Value) -> Bytes {
         Kind::Text => one(value, "a text", text),
         Kind::Domains => domains(value, true),
         Kind::PlainDomains => domains(value, false),
-        Kind::PlainDomain => one(value, "a domain name", |item, out| name(item, out)),
+        Kind::PlainDomain => one(value, "a domain name", name),
         Kind::SipServers => sip_servers(value),
         Kind::UriList => some(value, "a URI", uri),
         Kind::Bool => one(value, "true or false", flag),
@@ -81,7 +81,9 @@ fn by_format(value: &Value) -> Bytes {
         "u8" => some(value, "a number from 0 to 255", number::<u8>),
         "u16" => some(value, "a number from 0 to 65535", number::<u16>),
         "u32" => some(value, "a number from 0 to 4294967295", number::<u32>),
-        other => Err(ValueError::new(format!("\"{other}\" is not a format")).hint(format!("one of {formats}"))),
+        other => {
+            Err(ValueError::new(format!("\"{other}\" is not a format")).hint(format!("one of {formats}")))
+        }
     }
 }
 
@@ -89,7 +91,9 @@ fn by_format(value: &Value) -> Bytes {
 fn one(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Option<()>) -> Bytes {
     match value.as_array().map(Vec::as_slice) {
         Some([single]) => each(single, expected, put),
-        Some(_) => Err(ValueError::new(format!("{} is a list", Shown(value))).hint(format!("expected {expected}"))),
+        Some(_) => {
+            Err(ValueError::new(format!("{} is a list", Shown(value))).hint(format!("expected {expected}")))
+        }
         None => each(value, expected, put),
     }
 }
@@ -108,8 +112,7 @@ fn some(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Opt
 fn each(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Option<()>) -> Bytes {
     let mut out = Vec::new();
     for item in items(value) {
-        put(item, &mut out)
-            .ok_or_else(|| ValueError::new(format!("{} is not {expected}", Shown(item))))?;
+        put(item, &mut out).ok_or_else(|| ValueError::new(format!("{} is not {expected}", Shown(item))))?;
     }
     Ok(out)
 }

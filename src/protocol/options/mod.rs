@@ -29,8 +29,9 @@ impl OptionValue {
             Some(kind) => codec::encode(kind, value)?,
             None if value.is_object() => codec::encode(Kind::Opaque, value)?,
             None => {
-                return Err(ValueError::new(format!("option {code} has no known type"))
-                    .hint(format!("name the format: option-{code}: {{hex: \"0a0b\"}}, or text, ip, u8, u16, u32")));
+                return Err(ValueError::new(format!("option {code} has no known type")).hint(format!(
+                    "name the format: option-{code}: {{hex: \"0a0b\"}}, or text, ip, u8, u16, u32"
+                )));
             }
         };
         Ok(Self { code, bytes })
@@ -55,7 +56,8 @@ fn resolve(name: &str) -> Result<(u8, Option<Kind>), ValueError> {
 fn unknown(name: &str) -> ValueError {
     let error = ValueError::new(format!("\"{name}\" is not an option"));
     let names = table::table().iter().flat_map(|row| std::iter::once(row.name).chain(row.alias));
-    let nearest = names.map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let nearest =
+        names.map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
         // Below that they have little more than a letter in common.
         Some((likeness, known)) if likeness > 0.8 => error.hint(format!("did you mean \"{known}\"?")),

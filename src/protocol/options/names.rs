@@ -22,7 +22,8 @@ pub(super) fn encode<'n>(names: &[&'n str], compress: bool) -> Result<Vec<u8>, &
             if let Some(at) = u16::try_from(out.len()).ok().filter(|at| *at < 0x4000) {
                 tails.push((lower, at));
             }
-            let (label, next) = tail.split_once('.').map_or((tail, None), |(label, next)| (label, Some(next)));
+            let (label, next) =
+                tail.split_once('.').map_or((tail, None), |(label, next)| (label, Some(next)));
             out.push(u8::try_from(label.len()).map_err(|_| name)?);
             out.extend(label.as_bytes());
             rest = next;

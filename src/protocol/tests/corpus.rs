@@ -39,8 +39,15 @@ fn no_packet_of_the_corpus_panics_cut_anywhere() {
 fn real_requests_of_the_corpus_are_read() {
     for (path, bytes) in files() {
         let name = path.display().to_string();
-        let real = ["payloads/zeek_dhcp_0", "payloads/suricata", "dhcproto/discover", "payloads/tcpdump_dhcp-option-108"];
-        if !name.ends_with("_req.bin") && !name.ends_with("discover.bin") || !real.iter().any(|part| name.contains(part)) {
+        let real = [
+            "payloads/zeek_dhcp_0",
+            "payloads/suricata",
+            "dhcproto/discover",
+            "payloads/tcpdump_dhcp-option-108",
+        ];
+        if !name.ends_with("_req.bin") && !name.ends_with("discover.bin")
+            || !real.iter().any(|part| name.contains(part))
+        {
             continue;
         }
         assert!(DhcpParser::parse(&bytes).is_ok(), "{name}: {:?}", DhcpParser::parse(&bytes).err());

@@ -101,7 +101,8 @@ fn a_reply_fills_its_limit_to_the_byte() {
 #[test]
 fn required_options_and_the_relay_stay_whatever_the_limit() {
     let long = [1; 400];
-    let options = Options { required: &[(53, &[5]), (61, &long)], wanted: &[(3, &[0; 4])], relay: Some(&long) };
+    let options =
+        Options { required: &[(53, &[5]), (61, &long)], wanted: &[(3, &[0; 4])], relay: Some(&long) };
     let (bytes, omitted) = written(&header(), &options, LIMIT);
     assert_eq!((Wire::read(&bytes).codes(), omitted), (vec![53, 61, 61, 82, 82], 1));
 }

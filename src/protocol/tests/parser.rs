@@ -58,8 +58,9 @@ fn an_options_field_without_an_end_is_read() {
 #[test]
 fn fields_are_read() {
     let mut bytes = request(&[
-        53, 1, 3, 50, 4, 10, 0, 0, 9, 51, 4, 0, 0, 14, 16, 54, 4, 10, 0, 0, 1, 55, 2, 3, 1, 57, 2, 5, 220, 60, 2,
-        b'v', b'c', 61, 2, 1, 2, 12, 4, b'b', b'o', b'x', 0, 77, 1, b'u', 82, 6, 1, 1, 9, 2, 1, 8, 255,
+        53, 1, 3, 50, 4, 10, 0, 0, 9, 51, 4, 0, 0, 14, 16, 54, 4, 10, 0, 0, 1, 55, 2, 3, 1, 57, 2, 5, 220,
+        60, 2, b'v', b'c', 61, 2, 1, 2, 12, 4, b'b', b'o', b'x', 0, 77, 1, b'u', 82, 6, 1, 1, 9, 2, 1, 8,
+        255,
     ]);
     bytes[8..12].copy_from_slice(&[0, 5, 0x80, 1]);
     bytes[12..16].copy_from_slice(&[10, 0, 0, 7]);
@@ -118,7 +119,9 @@ fn overloaded_fields_are_read_file_first() {
 
 #[test]
 fn only_the_field_that_is_overloaded_is_read() {
-    for (value, sname, file) in [(1, false, true), (2, true, false), (3, true, true), (0, false, false), (4, false, false)] {
+    for (value, sname, file) in
+        [(1, false, true), (2, true, false), (3, true, true), (0, false, false), (4, false, false)]
+    {
         let mut bytes = request(&[52, 1, value, 53, 1, 1, 255]);
         bytes[44..48].copy_from_slice(&[60, 1, b's', 255]);
         bytes[108..112].copy_from_slice(&[12, 1, b'f', 255]);
@@ -154,9 +157,16 @@ pub(super) fn read_all(bytes: &[u8]) {
     for parsed in [DhcpParser::parse(bytes), DhcpParser::parse_reply(bytes)] {
         let Ok(message) = parsed else { continue };
         let _ = (message.hostname(), message.client_id(), message.max_message_bytes(), message.user_class());
-        let _ = (message.ciaddr(), message.yiaddr(), message.siaddr(), message.relay(), message.lease_time_secs());
+        let _ = (
+            message.ciaddr(),
+            message.yiaddr(),
+            message.siaddr(),
+            message.relay(),
+            message.lease_time_secs(),
+        );
         if let Some(relay) = message.relay_information() {
-            let _ = (relay.circuit_id(), relay.remote_id(), relay.link_selection(), relay.server_id_override());
+            let _ =
+                (relay.circuit_id(), relay.remote_id(), relay.link_selection(), relay.server_id_override());
         }
         assert_eq!(message.option(53).map(<[u8]>::len), Some(1));
     }
