@@ -30,6 +30,9 @@ at_least() {
     [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
 }
 
+# Not empty once require_cargo has installed Rust.
+installed_rust=
+
 # Sets $cargo to a cargo that is new enough. Otherwise $cargo_problem says what is wrong.
 find_cargo() {
     cargo_problem='there is no cargo'
@@ -52,26 +55,33 @@ find_cargo() {
     return 1
 }
 
-# The same, and as root it installs Debian's rustup where there is one.
+# The same. As root, where there is no Rust at all, it installs Debian's rustup and the stable toolchain. A Rust that is
+# there, too old or not, is its owner's: it is never updated, and its default never changed.
 require_cargo() {
     find_cargo && return 0
-    if may_install; then
-        if ! command -v rustup >/dev/null 2>&1; then
-            apt_get update || true
-            if apt-cache show rustup >/dev/null 2>&1; then
-                say "$cargo_problem: installing rustup"
-                apt_get install -y --no-install-recommends rustup ca-certificates || true
-            fi
-        fi
-        if command -v rustup >/dev/null 2>&1; then
+    if may_install && is_without_rust; then
+        say "$cargo_problem: installing Rust"
+        apt_get update || true
+        if apt-cache show rustup >/dev/null 2>&1 && apt_get install -y --no-install-recommends rustup ca-certificates; then
+            installed_rust=yes
             rustup toolchain install stable --profile minimal >&2 && rustup default stable >&2
             find_cargo && return 0
         fi
     fi
     say "$cargo_problem"
-    say "hint: Rust $(wanted_rust) or newer is needed. On Debian 13: apt install rustup && rustup default stable"
-    say "hint: elsewhere: apt install curl && curl https://sh.rustup.rs -sSf | sh"
+    say "hint: Rust $(wanted_rust) or newer is needed"
+    say "hint: with rustup: rustup default stable && rustup update stable"
+    say "hint: without, on Debian 13: apt install rustup && rustup default stable"
+    say "hint: without, elsewhere: apt install curl && curl https://sh.rustup.rs -sSf | sh"
     return 1
+}
+
+is_without_rust() {
+    for program in cargo rustc rustup; do
+        command -v "$program" >/dev/null 2>&1 && return 1
+        [ ! -e "${CARGO_HOME:-$(home_folder)/.cargo}/bin/$program" ] || return 1
+    done
+    [ ! -e "${RUSTUP_HOME:-$(home_folder)/.rustup}" ]
 }
 
 # Whether a C program with the C library's headers compiles and links.
