@@ -30,7 +30,8 @@ at_least() {
     [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
 }
 
-# Not empty once require_cargo has installed Rust.
+# Not empty once require_cargo has installed Rust; scripts/test asks.
+# shellcheck disable=SC2034
 installed_rust=
 
 # Sets $cargo to a cargo that is new enough. Otherwise $cargo_problem says what is wrong.
@@ -63,6 +64,7 @@ require_cargo() {
         say "$cargo_problem: installing Rust"
         apt_get update || true
         if apt-cache show rustup >/dev/null 2>&1 && apt_get install -y --no-install-recommends rustup ca-certificates; then
+            # shellcheck disable=SC2034
             installed_rust=yes
             rustup toolchain install stable --profile minimal >&2 && rustup default stable >&2
             find_cargo && return 0
