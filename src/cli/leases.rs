@@ -3,12 +3,11 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use chrono::{DateTime, Local};
 use clap::Args;
 use serde_json::{Map, Value};
 
 use super::{Invocation, Outcome, table};
-use crate::lease::reader::{self, LeaseRow, ListFilter, Page};
+use crate::lease::reader::{self, LeaseRow, ListFilter};
 use crate::lease::{LeaseState, StoreError};
 
 /// Which leases, and how they are shown.
@@ -26,9 +25,15 @@ pub(super) struct ListArgs {
     /// Only leases of this subnet
     #[arg(long, value_name = "NAME")]
     subnet: Option<String>,
-    /// Only leases of this client: hardware address, client-id (hex with colons) or host name
-    #[arg(long, value_name = "CLIENT")]
-    client: Option<String>,
+    /// Only leases of this hardware address
+    #[arg(long, value_name = "MAC")]
+    mac: Option<String>,
+    /// Only leases of this client-id, hex with colons
+    #[arg(long, value_name = "HEX")]
+    client_id: Option<String>,
+    /// Only leases of this host name
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
 }
 
 /// Rows read at a time, so that a large lease file needs no large memory.
@@ -37,10 +42,13 @@ const HEADS: [&str; 9] = ["ip", "mac", "client_id", "hostname", "subnet", "pool"
 
 pub(super) fn list(invocation: &Invocation, args: &ListArgs) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
-    let filter = ListFilter {
-        state: LeaseState::ALL.into_iter().find(|state| args.state.as_deref() == Some(state.name())),
+    let mut filter = ListFilter {
+        state: args.state.clone(),
         subnet: args.subnet.clone(),
-        client: args.client.clone(),
+        mac: args.mac.clone(),
+        client_id: args.client_id.clone(),
+        hostname: args.hostname.clone(),
+        limit: Some(PAGE),
         ..ListFilter::default()
     };
     let mut out = io::BufWriter::new(io::stdout().lock());
@@ -53,14 +61,13 @@ pub(super) fn list(invocation: &Invocation, args: &ListArgs) -> Outcome {
     };
     let mut write = || -> Result<(), Failure> {
         sheet.begin(&mut out)?;
-        let mut after = None;
         loop {
-            let rows = reader::list(&config.dhcp.store.path, &filter, Page { after, limit: PAGE })?;
+            let rows = reader::list(&config.dhcp.store.path, &filter)?;
             for row in &rows {
                 sheet.row(&mut out, &cells(row))?;
             }
             match rows.last() {
-                Some(last) if rows.len() == PAGE => after = Some(last.address),
+                Some(last) if rows.len() == PAGE => filter.after = Some(last.address),
                 _ => break,
             }
         }
@@ -94,32 +101,26 @@ impl From<io::Error> for Failure {
     }
 }
 
-type Cells = [Option<String>; HEADS.len()];
+type Cells<'a> = [&'a str; HEADS.len()];
 
-fn cells(row: &LeaseRow) -> Cells {
+fn cells(row: &LeaseRow) -> Cells<'_> {
     [
-        Some(row.address.to_string()),
-        row.mac.clone(),
-        row.client_id.clone(),
-        row.hostname.clone(),
-        Some(row.subnet.clone()),
-        Some(row.pool.clone()),
-        Some(row.state.name().to_owned()),
-        Some(local_time(row.starts)),
-        Some(row.expires.map_or_else(|| "never".to_owned(), local_time)),
+        &row.ip,
+        &row.mac,
+        &row.client_id,
+        &row.hostname,
+        &row.subnet,
+        &row.pool,
+        &row.state,
+        &row.starts,
+        &row.expires,
     ]
-}
-
-/// As in the view `lease_list`: `2026-11-21 12:00:00`, local time.
-fn local_time(secs: i64) -> String {
-    let time = DateTime::from_timestamp(secs, 0).unwrap_or_default();
-    time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// A way to show rows.
 trait Sheet {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()>;
-    fn row(&mut self, out: &mut dyn Write, cells: &Cells) -> io::Result<()>;
+    fn row(&mut self, out: &mut dyn Write, cells: &Cells<'_>) -> io::Result<()>;
     fn end(&mut self, out: &mut dyn Write) -> io::Result<()>;
 }
 
@@ -132,10 +133,10 @@ impl Sheet for Json {
         write!(out, "[")
     }
 
-    fn row(&mut self, out: &mut dyn Write, cells: &Cells) -> io::Result<()> {
+    fn row(&mut self, out: &mut dyn Write, cells: &Cells<'_>) -> io::Result<()> {
         let fields = HEADS.iter().zip(cells);
         let object: Map<String, Value> =
-            fields.map(|(head, cell)| ((*head).to_owned(), cell.clone().into())).collect();
+            fields.map(|(head, cell)| ((*head).to_owned(), (*cell).into())).collect();
         let comma = if std::mem::take(&mut self.first) { "" } else { "," };
         write!(out, "{comma}\n  {}", Value::Object(object))
     }
@@ -153,8 +154,8 @@ impl Sheet for Csv {
         writeln!(out, "{}", HEADS.join(","))
     }
 
-    fn row(&mut self, out: &mut dyn Write, cells: &Cells) -> io::Result<()> {
-        let quoted: Vec<String> = cells.iter().map(|cell| quote(cell.as_deref().unwrap_or_default())).collect();
+    fn row(&mut self, out: &mut dyn Write, cells: &Cells<'_>) -> io::Result<()> {
+        let quoted: Vec<String> = cells.iter().map(|cell| quote(cell)).collect();
         writeln!(out, "{}", quoted.join(","))
     }
 
@@ -180,9 +181,9 @@ impl Sheet for Shown {
         Ok(())
     }
 
-    fn row(&mut self, _: &mut dyn Write, cells: &Cells) -> io::Result<()> {
+    fn row(&mut self, _: &mut dyn Write, cells: &Cells<'_>) -> io::Result<()> {
         self.rows += 1;
-        self.table.add_row(cells.iter().map(|cell| cell.as_deref().unwrap_or("-")));
+        self.table.add_row(cells);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lease::{Answer, Ask, Declined, LeaseEvent, Offered, PoolId, Released, Scope, SubnetId};
+use crate::lease::{Answer, Ask, Declined, AckEvent, Offered, PoolId, Released, Scope, SubnetId};
 use crate::protocol::MessageType;
 
 use super::leases::Leases;
@@ -61,14 +61,14 @@ impl Pipeline {
         let lease_secs = |pool: PoolId| self.lease_secs(request, pool);
         match leases.request(&request.client, scope, ask, &lease_secs) {
             Answer::Ack { address, pool, lease_secs, event, .. } => {
-                let renewed = event == LeaseEvent::Renewed;
+                let renewed = event == AckEvent::Renewed;
                 let what = if renewed { What::Renewed { lease_secs } } else { What::Granted { lease_secs } };
                 let grant = Grant { kind: ReplyKind::Ack, address, pool, lease_secs };
                 reply(self.granting(request, grant, self.event(request, what, Some(address))))
             }
             Answer::Nak(reason) => {
                 let event = self.event(request, What::Nak(reason), Some(address(ask)));
-                reply(self.refusing(request, reason.text(), event))
+                reply(self.refusing(request, reason.message(), event))
             }
             Answer::Silence(reason) => Silence::Lease(reason).into(),
         }
@@ -83,7 +83,7 @@ impl Pipeline {
             return Silence::OtherServer.into();
         }
         match leases.decline(&request.client, address) {
-            Declined::Resting { .. } => self.done(request, What::Declined, address),
+            Declined::Done { .. } => self.done(request, What::Declined, address),
             Declined::NotHolder => Silence::NotHolder.into(),
         }
     }

@@ -113,8 +113,8 @@ fn ack_tells_a_grant_from_a_renewal() {
     let pipeline = pipeline(|_| {});
     let sent = Sent::new(3).address(54, "10.0.0.1").address(50, "10.0.0.100");
     for (event, expected) in [
-        (crate::lease::LeaseEvent::Granted, What::Granted { lease_secs: 77 }),
-        (crate::lease::LeaseEvent::Renewed, What::Renewed { lease_secs: 77 }),
+        (crate::lease::AckEvent::Granted, What::Granted { lease_secs: 77 }),
+        (crate::lease::AckEvent::Renewed, What::Renewed { lease_secs: 77 }),
     ] {
         let answer = Answer::Ack {
             address: ip("10.0.0.100"),

@@ -12,7 +12,7 @@ use crate::config::model::*;
 use crate::dhcp::leases::Leases;
 use crate::dhcp::{InterfaceInfo, Outcome, Packet, Pipeline, Reply, Silence};
 use crate::lease::{
-    Answer, Ask, Client, Declined, LeaseEvent, Offered, PoolId, Released, Scope, Timestamp, Topology,
+    Answer, Ask, Client, Declined, AckEvent, Offered, PoolId, Released, Scope, Timestamp, Topology,
 };
 use crate::protocol::tests::wire::{self, Wire};
 
@@ -237,7 +237,7 @@ impl Default for Script {
             offered: Offered::Address { address: ip("10.0.0.100"), pool: LAN },
             answer: None,
             released: Released::Done,
-            declined: Declined::Resting { pool: LAN, hold: Duration::from_secs(600) },
+            declined: Declined::Done { pool: LAN, hold: Duration::from_secs(600) },
             asked: Vec::new(),
             client: None,
         }
@@ -268,7 +268,7 @@ impl Leases for Script {
             | Ask::Renewing(address)
             | Ask::Rebinding(address)) = ask;
             let pool = *scope.pools.first().unwrap();
-            let event = LeaseEvent::Granted;
+            let event = AckEvent::Granted;
             Answer::Ack { address, pool, lease_secs: lease_secs(pool), event, starts: Timestamp(1) }
         })
     }

@@ -168,7 +168,7 @@ impl Account {
                 event!(DhcpLeaseDeclined, mac = mac, xid = xid, subnet = subnet; "declined {address}");
             }
             What::Nak(reason) => {
-                event!(DhcpNakSent, mac = mac, xid = xid, subnet = subnet; "refused {address}: {}", reason.text());
+                event!(DhcpNakSent, mac = mac, xid = xid, subnet = subnet; "refused {address}: {}", reason.message());
             }
             What::Exhausted => {
                 if self.may_complain(Complaint::Exhausted(event.subnet)) {
