@@ -110,7 +110,7 @@ impl Worker {
             decline_hold: config.dhcp.decline_hold,
             reserved: own_addresses(sockets),
         };
-        let offers = Offers::new(context.shared.rest()).map_err(|error| error.to_string())?;
+        let offers = Offers::new(context.shared.rest());
         let leases = LeaseManager::open(Arc::clone(&topology), settings, store, offers)
             .map_err(|error| error.to_string())?;
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo {
