@@ -47,7 +47,8 @@ fn has_token(token: Option<&str>, headers: &HeaderMap) -> bool {
     let given = given.and_then(|value| value.split_once(' '));
     match (token, given) {
         (Some(token), Some((scheme, given))) => {
-            scheme.eq_ignore_ascii_case("bearer") && bool::from(given.trim().as_bytes().ct_eq(token.as_bytes()))
+            scheme.eq_ignore_ascii_case("bearer")
+                && bool::from(given.trim().as_bytes().ct_eq(token.as_bytes()))
         }
         _ => false,
     }

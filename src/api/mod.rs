@@ -70,7 +70,8 @@ pub fn router(state: Arc<State>, door: Door) -> Router {
 
 /// The figures of every pool by name; pools beyond those that the shared memory has room for are left out.
 pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
-    let names = config.dhcp.subnets.iter().flat_map(|subnet| subnet.pools.iter().map(move |pool| (subnet, pool)));
+    let names =
+        config.dhcp.subnets.iter().flat_map(|subnet| subnet.pools.iter().map(move |pool| (subnet, pool)));
     names
         .enumerate()
         .filter_map(|(index, (subnet, pool))| {

@@ -10,8 +10,6 @@ pub fn response(status: u16, title: &str, detail: &str) -> Response {
     let body = json!({"type": "about:blank", "title": title, "status": status, "detail": detail});
     let mut response = Body::from(body.to_string()).into_response();
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Invocation, OutputArgs, Outcome};
+use super::{Invocation, Outcome, OutputArgs};
 use crate::config::Report;
 use crate::supervisor::settings;
 

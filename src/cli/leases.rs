@@ -38,7 +38,8 @@ pub(super) struct ListArgs {
 
 /// Rows read at a time, so that a large lease file needs no large memory.
 const PAGE: usize = 1000;
-const HEADS: [&str; 9] = ["ip", "mac", "client_id", "hostname", "subnet", "pool", "state", "starts", "expires"];
+const HEADS: [&str; 9] =
+    ["ip", "mac", "client_id", "hostname", "subnet", "pool", "state", "starts", "expires"];
 
 pub(super) fn list(invocation: &Invocation, args: &ListArgs) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;

@@ -55,7 +55,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the daemon; returns when every worker serves
-    #[command(after_help = "Whatever keeps it from starting is printed here, the exit code is 1, and nothing is left behind.")]
+    #[command(
+        after_help = "Whatever keeps it from starting is printed here, the exit code is 1, and nothing is left behind."
+    )]
     Start(StartArgs),
     /// Stop the daemon; returns when its last process is gone
     #[command(after_help = "Stopping a daemon that does not run is no error.")]
@@ -63,7 +65,9 @@ enum Command {
     /// Stop, then start
     Restart(RestartArgs),
     /// Take the edited configuration into force without losing a packet; prints the verdict
-    #[command(after_help = "A configuration with a mistake changes nothing: the exit code is 1 and the reason is printed.")]
+    #[command(
+        after_help = "A configuration with a mistake changes nothing: the exit code is 1 and the reason is printed."
+    )]
     Reload,
     /// Show processes, services, pools and recent errors (exit code 3: not running)
     Status(OutputArgs),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use daemon_utils::pidfile::{self, Holder};
 
 use super::client::{self, Reached};
-use super::{Invocation, NOT_RUNNING, OutputArgs, Outcome, table};
+use super::{Invocation, NOT_RUNNING, Outcome, OutputArgs, table};
 use crate::api::status::Status;
 use crate::config::Config;
 use crate::supervisor::with_hint;
@@ -66,7 +66,8 @@ fn show(status: &Status) -> String {
     }
     text += &format!("{services}\n\nTCP clients: {}\n", status.tcp_clients);
     if !status.pools.is_empty() {
-        let mut pools = table::new(&["subnet", "pool", "addresses", "free", "active", "expired", "released", "resting"]);
+        let mut pools =
+            table::new(&["subnet", "pool", "addresses", "free", "active", "expired", "released", "resting"]);
         for pool in &status.pools {
             let leases = |state: &str| pool.leases.get(state).copied().unwrap_or_default();
             pools.add_row([

@@ -54,7 +54,10 @@ pub(super) fn stop(config: &Config, args: &StopArgs) -> Result<bool, String> {
         return Ok(true);
     }
     if !args.force {
-        return Err(format!("process {pid} is still there after {:?}\nhint: stop --force kills it", args.timeout));
+        return Err(format!(
+            "process {pid} is still there after {:?}\nhint: stop --force kills it",
+            args.timeout
+        ));
     }
     kill_tree(pid, &main).map_err(|error| format!("could not kill process {pid}: {error}"))?;
     Ok(true)

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lease::{Answer, Ask, Declined, AckEvent, Offered, PoolId, Released, Scope, SubnetId};
+use crate::lease::{AckEvent, Answer, Ask, Declined, Offered, PoolId, Released, Scope, SubnetId};
 use crate::protocol::MessageType;
 
 use super::leases::Leases;

@@ -86,7 +86,11 @@ impl Cache {
     /// The leases of a pool that ran out or ended by `now`, longest first; rests that are over among them.
     pub(super) fn ended(&self, pool: PoolId, now: Timestamp) -> impl Iterator<Item = Ipv4Addr> + '_ {
         let order = self.pool(pool).map(|index| index.order.iter());
-        order.into_iter().flatten().take_while(move |(expires, _)| *expires <= now).map(|(_, address)| *address)
+        order
+            .into_iter()
+            .flatten()
+            .take_while(move |(expires, _)| *expires <= now)
+            .map(|(_, address)| *address)
     }
 
     pub(super) fn lease(&self, record: &Record) -> Lease {

@@ -83,7 +83,8 @@ impl<S: LeaseStore> LeaseManager<S> {
     /// The lease of the pool that ended first; what this batch ended comes last.
     fn longest_ended(&self, pool: PoolId, client: &Client, scope: &Scope<'_>) -> Option<(Ipv4Addr, PoolId)> {
         let pending = self.batch.rows().iter().filter(|row| row.lease.state == LeaseState::Released);
-        let pending = pending.map(|row| row.lease.address).filter(|a| self.topology.pool_of(*a) == Some(pool));
+        let pending =
+            pending.map(|row| row.lease.address).filter(|a| self.topology.pool_of(*a) == Some(pool));
         self.cache
             .ended(pool, self.now)
             .take(TRIES)

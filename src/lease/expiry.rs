@@ -125,7 +125,8 @@ impl Expiries {
     pub(super) fn settle(&mut self, known: u64, ended: &[Ended]) {
         for (seq, one) in (known + 1..).zip(ended) {
             let address = u32::from(one.address);
-            let entry = self.entries.get(&address).map(|entry| Entry { seq, state: LeaseState::Expired, ..*entry });
+            let entry =
+                self.entries.get(&address).map(|entry| Entry { seq, state: LeaseState::Expired, ..*entry });
             self.replace(address, seq, entry);
         }
     }

@@ -170,7 +170,9 @@ fn apply_address(store: &SqliteStore, group: &[FoldRow]) -> rusqlite::Result<i64
         };
         let mut grant = current.and_then(|current| current.grant);
         match row.event {
-            LeaseEvent::Renewed if open.is_some_and(|open| open.grant.is_some()) => end("active", row.expires)?,
+            LeaseEvent::Renewed if open.is_some_and(|open| open.grant.is_some()) => {
+                end("active", row.expires)?
+            }
             LeaseEvent::Granted | LeaseEvent::Renewed => {
                 match open {
                     Some(open) if open.expires <= row.at => end("expired", open.expires)?,
@@ -204,8 +206,9 @@ fn apply_address(store: &SqliteStore, group: &[FoldRow]) -> rusqlite::Result<i64
 }
 
 fn folded(store: &SqliteStore, address: u32) -> rusqlite::Result<Option<Folded>> {
-    let mut statement =
-        store.connection().prepare_cached("SELECT seq, grant_seq, state, expires FROM leases WHERE address = ?1")?;
+    let mut statement = store
+        .connection()
+        .prepare_cached("SELECT seq, grant_seq, state, expires FROM leases WHERE address = ?1")?;
     let read = statement.query_row([address], |row| {
         let state = LeaseState::from_number(row.get(2)?).ok_or(rusqlite::Error::InvalidQuery)?;
         Ok(Folded { seq: row.get(0)?, grant: row.get(1)?, state, expires: row.get(3)? })

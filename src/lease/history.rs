@@ -78,9 +78,10 @@ impl Walk {
                 "SELECT address, grant_seq, ends, ended <> 'active' FROM lease_history \
                  WHERE (address, grant_seq) > (?1, ?2) ORDER BY address, grant_seq LIMIT ?3",
             )?;
-            let rows = statement.query_map(params![self.place.0, self.place.1, signed(STEP_ROWS as u64)], |row| {
-                Ok(Interval { key: (row.get(0)?, row.get(1)?), ends: row.get(2)?, ended: row.get(3)? })
-            })?;
+            let rows = statement
+                .query_map(params![self.place.0, self.place.1, signed(STEP_ROWS as u64)], |row| {
+                    Ok(Interval { key: (row.get(0)?, row.get(1)?), ends: row.get(2)?, ended: row.get(3)? })
+                })?;
             rows.collect::<rusqlite::Result<Vec<Interval>>>()
         };
         read().map_err(|error| store.error("read", error))

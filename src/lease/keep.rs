@@ -157,9 +157,8 @@ impl Keeper {
     pub fn expire(&mut self, now: Timestamp) -> Result<Vec<Ended>, StoreError> {
         self.store.begin()?;
         // Only inside the transaction is it certain that nobody has renewed it meanwhile.
-        let written = self
-            .catch_up()
-            .and_then(|()| self.expiries.write(&self.store, self.known, now, EXPIRE_ROWS));
+        let written =
+            self.catch_up().and_then(|()| self.expiries.write(&self.store, self.known, now, EXPIRE_ROWS));
         let ended = match written {
             Ok(ended) => ended,
             Err(error) => {
@@ -214,9 +213,9 @@ impl Keeper {
         let used = checkpoint(&self.store, "PASSIVE")?;
         if size > LARGE_WAL && used > LARGE_WAL / 4096 {
             self.store.set_busy_timeout(TRUNCATE_PATIENCE)?;
-            let truncated = self.store.locked(|connection| {
-                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            });
+            let truncated = self
+                .store
+                .locked(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
             self.store.set_busy_timeout(Duration::from_secs(2))?;
             // A reader in the way is no fault: the next one will find a gap.
             match truncated {

@@ -63,7 +63,9 @@ impl WriteLock {
                     self.state = State::Open(file);
                     match errno {
                         Errno::EWOULDBLOCK | Errno::EINTR if Instant::now() < deadline => {}
-                        Errno::EWOULDBLOCK | Errno::EINTR => return Err(StoreError::Busy { path: self.path.clone() }),
+                        Errno::EWOULDBLOCK | Errno::EINTR => {
+                            return Err(StoreError::Busy { path: self.path.clone() });
+                        }
                         other => {
                             let (what, path) = ("lock", self.path.clone());
                             return Err(StoreError::Io { what, path, source: other.into() });

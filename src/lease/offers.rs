@@ -260,7 +260,10 @@ mod tests {
         assert!(offers.claim(ADDRESS, &client(1), LATER, NOW));
         assert_eq!(offers.sweep(NOW), 1);
         assert_eq!(offers.sweep(LATER), 0);
-        assert_eq!(offers.holder(ADDRESS, &client(1), Timestamp(LATER.0 + (1 << UNTIL_BITS) - 10)), Holder::Nobody);
+        assert_eq!(
+            offers.holder(ADDRESS, &client(1), Timestamp(LATER.0 + (1 << UNTIL_BITS) - 10)),
+            Holder::Nobody
+        );
     }
 
     #[test]
@@ -271,9 +274,8 @@ mod tests {
             let held = offers.claim(address, &client(n), LATER, NOW);
             assert_eq!(offers.holder(address, &client(n), NOW) == Holder::This, held);
         }
-        let others = (0..60_000_u32).filter(|n| {
-            offers.holder(Ipv4Addr::from(0x0b00_0000 + n), &client(*n), NOW) != Holder::Nobody
-        });
+        let others = (0..60_000_u32)
+            .filter(|n| offers.holder(Ipv4Addr::from(0x0b00_0000 + n), &client(*n), NOW) != Holder::Nobody);
         assert_eq!(others.count(), 0);
     }
 

@@ -86,10 +86,17 @@ impl Topology {
                 });
             }
             let shares = |other: &&(usize, &Subnet)| {
-                other.0 == i || (subnet.shared_network.is_some() && other.1.shared_network == subnet.shared_network)
+                other.0 == i
+                    || (subnet.shared_network.is_some() && other.1.shared_network == subnet.shared_network)
             };
-            let mut link: Vec<SubnetId> =
-                specs.iter().enumerate().collect::<Vec<_>>().iter().filter(shares).map(|o| SubnetId(narrow(o.0))).collect();
+            let mut link: Vec<SubnetId> = specs
+                .iter()
+                .enumerate()
+                .collect::<Vec<_>>()
+                .iter()
+                .filter(shares)
+                .map(|o| SubnetId(narrow(o.0)))
+                .collect();
             link.sort_by_key(|other| (*other != id, *other));
             subnets.push(SubnetSpec {
                 id,
@@ -197,7 +204,8 @@ fn blocked(
 ) -> Vec<AddressRange> {
     let ends = [network.first(), network.last()].into_iter().filter(|end| !network.is_host(*end));
     let singles = single.chain(ends).filter_map(|a| AddressRange::new(a, a));
-    let mut all: Vec<AddressRange> = exclude.iter().copied().chain(singles).filter(|r| r.overlaps(range)).collect();
+    let mut all: Vec<AddressRange> =
+        exclude.iter().copied().chain(singles).filter(|r| r.overlaps(range)).collect();
     all.sort_unstable();
     let mut merged: Vec<AddressRange> = Vec::with_capacity(all.len());
     for next in all {

@@ -65,22 +65,28 @@ fn create(path: &Path) -> Result<(), StoreError> {
 /// An empty file is new; anything else must be SQLite.
 fn check_magic(path: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { what: "read", path: path.to_owned(), source };
-    let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).map_err(io)?;
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).map_err(io)?;
     let mut start = Vec::with_capacity(MAGIC.len());
     file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut start).map_err(io)?;
     if start.is_empty() || start == MAGIC {
         return Ok(());
     }
-    Err(StoreError::Damaged { path: path.to_owned(), reason: "it does not begin like an SQLite file".to_owned() })
+    Err(StoreError::Damaged {
+        path: path.to_owned(),
+        reason: "it does not begin like an SQLite file".to_owned(),
+    })
 }
 
 fn bring_up(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let wrong = |what| move |error| from_sqlite(what, path, error);
-    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(wrong("read"));
+    let read =
+        |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(wrong("read"));
     let found = read("user_version")?;
     let application = read("application_id")?;
-    let objects: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(wrong("read"))?;
+    let objects: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
+        .map_err(wrong("read"))?;
     let empty = found == 0 && application == 0 && objects == 0;
     if !empty && application != APPLICATION_ID {
         let reason = "it is the SQLite file of another program".to_owned();

@@ -144,20 +144,27 @@ impl Shown {
             pool: row.pool.to_owned(),
             state: state.name().to_owned(),
             starts: self.local(row.starts),
-            expires: if row.expires < Timestamp::NEVER { self.local(row.expires) } else { "never".to_owned() },
+            expires: if row.expires < Timestamp::NEVER {
+                self.local(row.expires)
+            } else {
+                "never".to_owned()
+            },
         }
     }
 
     fn local(self, time: Timestamp) -> String {
         let wall = i64::try_from(time.0).unwrap_or(i64::MAX).saturating_sub(self.skew_secs);
         let utc = chrono::DateTime::from_timestamp(wall, 0);
-        utc.map(|utc| utc.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
+        utc.map(|utc| utc.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S").to_string())
+            .unwrap_or_default()
     }
 }
 
 impl ListFilter {
     fn admits(&self, row: &LeaseRow) -> bool {
-        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(value));
+        let is = |wanted: &Option<String>, value: &str| {
+            wanted.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(value))
+        };
         is(&self.state, &row.state)
             && self.subnet.as_ref().is_none_or(|subnet| *subnet == row.subnet)
             && self.address.is_none_or(|address| address == row.address)
@@ -179,11 +186,17 @@ fn colons(bytes: &[u8]) -> String {
 fn open(path: &Path) -> Result<Connection, StoreError> {
     let wrong = |error| from_sqlite("open", path, error);
     let file = resolved(path)?;
-    std::fs::metadata(&file).map_err(|source| StoreError::Io { what: "open", path: path.to_owned(), source })?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    std::fs::metadata(&file).map_err(|source| StoreError::Io {
+        what: "open",
+        path: path.to_owned(),
+        source,
+    })?;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let idle = !wal_path(&file).exists();
     let connection = if idle {
-        Connection::open_with_flags(immutable_uri(&file), flags | OpenFlags::SQLITE_OPEN_URI).map_err(wrong)?
+        Connection::open_with_flags(immutable_uri(&file), flags | OpenFlags::SQLITE_OPEN_URI)
+            .map_err(wrong)?
     } else {
         Connection::open_with_flags(&file, flags).map_err(wrong)?
     };
@@ -207,7 +220,9 @@ fn immutable_uri(path: &Path) -> std::ffi::OsString {
     for byte in path.as_os_str().as_bytes() {
         // Writing to a string cannot fail.
         let _ = match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => write!(uri, "{}", char::from(*byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                write!(uri, "{}", char::from(*byte))
+            }
             other => write!(uri, "%{other:02X}"),
         };
     }

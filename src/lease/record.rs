@@ -47,7 +47,8 @@ const VENDOR: u8 = 1 << 7;
 
 impl Packed {
     pub(super) fn new(client: &ClientRef<'_>) -> Self {
-        let id_is_key = matches!((client.key.split_first(), client.client_id), (Some((1, id)), Some(own)) if id == own);
+        let id_is_key =
+            matches!((client.key.split_first(), client.client_id), (Some((1, id)), Some(own)) if id == own);
         let mut flags = 0;
         let mut bytes = Vec::with_capacity(64);
         bytes.push(0);
@@ -137,7 +138,8 @@ fn put(bytes: &mut Vec<u8>, field: &[u8]) {
 
 fn take<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let Some((length, tail)) = rest.split_first_chunk::<2>() else { return &[] };
-    let (field, tail) = tail.split_at_checked(usize::from(u16::from_le_bytes(*length))).unwrap_or((tail, &[]));
+    let (field, tail) =
+        tail.split_at_checked(usize::from(u16::from_le_bytes(*length))).unwrap_or((tail, &[]));
     *rest = tail;
     field
 }
@@ -156,7 +158,12 @@ mod tests {
     fn a_plain_client_takes_little_room() {
         let hardware = HardwareAddress::new(1, &[0, 17, 34, 51, 68, 85]).unwrap();
         let key = ClientKey::by_client_id(&[1, 0, 17, 34, 51, 68, 85]);
-        let client = ClientRef { key: key.as_bytes(), hardware, client_id: key.as_bytes().get(1..), ..ClientRef::default() };
+        let client = ClientRef {
+            key: key.as_bytes(),
+            hardware,
+            client_id: key.as_bytes().get(1..),
+            ..ClientRef::default()
+        };
         assert!(Packed::new(&client).len() <= 24);
     }
 

@@ -204,12 +204,23 @@ impl<S: LeaseStore> LeaseManager<S> {
     }
 
     fn nak_if_authoritative(&self, reason: NakReason) -> Answer {
-        if self.settings.authoritative { Answer::Nak(reason) } else { Answer::Silence(SilenceReason::NotAuthoritative) }
+        if self.settings.authoritative {
+            Answer::Nak(reason)
+        } else {
+            Answer::Silence(SilenceReason::NotAuthoritative)
+        }
     }
 
     /// Writes the lease into the batch; a lease of another address on the link ends with it: one binding for each
     /// client and link.
-    fn grant(&mut self, client: &Client, link: Option<LinkId>, address: Ipv4Addr, pool: PoolId, secs: u32) -> Answer {
+    fn grant(
+        &mut self,
+        client: &Client,
+        link: Option<LinkId>,
+        address: Ipv4Addr,
+        pool: PoolId,
+        secs: u32,
+    ) -> Answer {
         let other = link
             .and_then(|link| self.binding(&client.key, link))
             .filter(|other| *other != address && self.standing(*other, &client.key) == Standing::Own);

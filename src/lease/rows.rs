@@ -19,7 +19,9 @@ pub(super) fn decode<'a>(row: &'a Row<'_>) -> rusqlite::Result<RowRef<'a>> {
     };
     let mac = blob(row, 6)?;
     let hardware = match mac {
-        Some(mac) => HardwareAddress::new(u8::try_from(int(row, 5)?).unwrap_or(0), mac).ok_or_else(|| wrong(6))?,
+        Some(mac) => {
+            HardwareAddress::new(u8::try_from(int(row, 5)?).unwrap_or(0), mac).ok_or_else(|| wrong(6))?
+        }
         None => HardwareAddress::default(),
     };
     let client = ClientRef {
@@ -134,7 +136,11 @@ fn leading_to(state: LeaseState) -> LeaseEvent {
 }
 
 fn wrong(column: usize) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(FromSqlError::InvalidType))
+    rusqlite::Error::FromSqlConversionFailure(
+        column,
+        rusqlite::types::Type::Null,
+        Box::new(FromSqlError::InvalidType),
+    )
 }
 
 fn optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<i64>> {

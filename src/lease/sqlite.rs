@@ -16,9 +16,9 @@ use crate::config::model::Durability;
 
 use super::clock::LeaseClock;
 use super::lock::WriteLock;
+use super::rows;
 use super::schema::{ALL_LEASES, APPEND, APPLICATION_ID, LOG_AFTER, VERSION};
 use super::store::{CatchUp, LeaseStore, LogRow, Sink, StoreError};
-use super::rows;
 
 /// How long a writer waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -49,8 +49,14 @@ impl SqliteStore {
     pub fn open(path: &Path, durability: Durability) -> Result<Self, StoreError> {
         let lock = WriteLock::open(path)?;
         let connection = connect(path, durability)?;
-        let mut store =
-            Self { path: path.to_owned(), connection, lock, files: [None; 2], data_version: None, patience: PATIENCE };
+        let mut store = Self {
+            path: path.to_owned(),
+            connection,
+            lock,
+            files: [None; 2],
+            data_version: None,
+            patience: PATIENCE,
+        };
         let version = store.pragma("user_version")?;
         if store.pragma("application_id")? != APPLICATION_ID || version < 1 {
             let reason = "it was not made by this program".to_owned();
@@ -104,7 +110,8 @@ impl SqliteStore {
 
     pub(super) fn set_meta(&self, key: &str, value: i64) -> Result<(), StoreError> {
         let write = || {
-            let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?;
+            let mut statement =
+                self.connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?;
             statement.execute(rusqlite::params![key, value])
         };
         write().map(drop).map_err(|error| self.error("write", error))
@@ -124,7 +131,10 @@ impl SqliteStore {
     }
 
     /// Runs `work` under our lock, outside of any transaction.
-    pub(super) fn locked<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn locked<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         self.lock.acquire(self.patience)?;
         let result = work(&self.connection);
         self.lock.release();

@@ -244,9 +244,11 @@ impl StoreError {
     pub fn passes(&self) -> bool {
         match self {
             Self::Busy { .. } | Self::Full { .. } | Self::Io { .. } | Self::Sqlite { .. } => true,
-            Self::Gone { .. } | Self::Damaged { .. } | Self::Foreign { .. } | Self::Later { .. } | Self::NotWriting => {
-                false
-            }
+            Self::Gone { .. }
+            | Self::Damaged { .. }
+            | Self::Foreign { .. }
+            | Self::Later { .. }
+            | Self::NotWriting => false,
         }
     }
 }

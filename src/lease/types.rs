@@ -18,7 +18,11 @@ impl Timestamp {
     /// `secs` later; infinity stays infinity.
     #[must_use]
     pub fn plus(self, secs: u32) -> Self {
-        if secs == u32::MAX { Self::NEVER } else { Self(self.0.saturating_add(u64::from(secs)).min(Self::NEVER.0)) }
+        if secs == u32::MAX {
+            Self::NEVER
+        } else {
+            Self(self.0.saturating_add(u64::from(secs)).min(Self::NEVER.0))
+        }
     }
 }
 

@@ -31,7 +31,13 @@ fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         put(&mut all, cell.family(), cell.help(), MetricType::GAUGE, gauge(labelled(cell.labels()), *value));
     }
     for (histogram, words) in Histogram::ALL.iter().zip(&snapshot.histograms) {
-        put(&mut all, histogram.family(), histogram.help(), MetricType::HISTOGRAM, buckets(*histogram, words));
+        put(
+            &mut all,
+            histogram.family(),
+            histogram.help(),
+            MetricType::HISTOGRAM,
+            buckets(*histogram, words),
+        );
     }
     for pool in &snapshot.pools {
         let place = [("subnet", pool.subnet.as_str()), ("pool", pool.pool.as_str())];

@@ -28,8 +28,7 @@ pub const POOL_STATES: [&str; 5] = ["active", "expired", "released", "declined",
 
 const HEADER: usize = 16;
 const SLOT_HEAD: usize = 8;
-const SLOT_WORDS: usize =
-    SLOT_HEAD + Counter::COUNT + Gauge::COUNT + Histogram::ALL.len() * Histogram::WORDS;
+const SLOT_WORDS: usize = SLOT_HEAD + Counter::COUNT + Gauge::COUNT + Histogram::ALL.len() * Histogram::WORDS;
 const SLOTS_AT: usize = HEADER;
 const POOLS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
 const NOTES_AT: usize = POOLS_AT + POOLS * POOL_WORDS;
@@ -88,7 +87,11 @@ impl Shared {
     pub fn pool(self, index: usize) -> Option<PoolFigures> {
         let words = self.pool_words(index)?;
         let word = |at: usize| words[at].load(Relaxed);
-        Some(PoolFigures { addresses: word(0), free: word(1), leases: std::array::from_fn(|at| word(2 + at)) })
+        Some(PoolFigures {
+            addresses: word(0),
+            free: word(1),
+            leases: std::array::from_fn(|at| word(2 + at)),
+        })
     }
 
     /// Publishes the figures of one pool; ignored beyond [`POOLS`].

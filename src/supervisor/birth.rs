@@ -47,7 +47,19 @@ impl Supervisor {
         });
         let generation = inheritance.generation;
         let (state, since) = (State::Starting, Instant::now());
-        Ok(Child { pid, kind, index, generation, slot_index, slot, channel, state, since, complaint: None, deaf: false })
+        Ok(Child {
+            pid,
+            kind,
+            index,
+            generation,
+            slot_index,
+            slot,
+            channel,
+            state,
+            since,
+            complaint: None,
+            deaf: false,
+        })
     }
 
     fn free_slot(&self) -> io::Result<usize> {
@@ -103,7 +115,9 @@ impl Supervisor {
             process::keep_only(&keep)?;
             sender::forget();
         } else {
-            sender::with_descriptor(|log| process::keep_only(&keep.into_iter().chain(log).collect::<Vec<_>>()))?;
+            sender::with_descriptor(|log| {
+                process::keep_only(&keep.into_iter().chain(log).collect::<Vec<_>>())
+            })?;
             sender::rename(&name);
             sender::count_drops_in(context.slot.cell(Counter::LogDropped));
             sender::set_levels(settings::levels(&context.config));

@@ -24,11 +24,7 @@ pub(super) enum Job {
 
 impl Job {
     /// Copies what a worker of this kind inherits.
-    pub(super) fn inherit(
-        main: &Supervisor,
-        kind: Kind,
-        inheritance: Inheritance<'_>,
-    ) -> io::Result<Self> {
+    pub(super) fn inherit(main: &Supervisor, kind: Kind, inheritance: Inheritance<'_>) -> io::Result<Self> {
         let sockets = inheritance.sockets;
         Ok(match kind {
             Kind::Logger => {
@@ -48,8 +44,10 @@ impl Job {
             }
             Kind::Keeper => Self::Keeper,
             Kind::Api => {
-                let control = sockets.control.as_ref().ok_or_else(|| io::Error::other("no control socket"))?;
-                let endpoint = |(service, address): (&str, String)| Endpoint { service: service.to_owned(), address };
+                let control =
+                    sockets.control.as_ref().ok_or_else(|| io::Error::other("no control socket"))?;
+                let endpoint =
+                    |(service, address): (&str, String)| Endpoint { service: service.to_owned(), address };
                 Self::Api(workers::api::Inputs {
                     control: control.1.try_clone()?,
                     listen: sockets.api.as_ref().map(|listener| listener.fd.try_clone()).transpose()?,
@@ -72,7 +70,9 @@ impl Job {
                 sockets.iter().map(|(_, fd)| fd).chain(packet).map(AsFd::as_fd).collect()
             }
             Self::Keeper => Vec::new(),
-            Self::Api(inputs) => [&inputs.control].into_iter().chain(&inputs.listen).map(AsFd::as_fd).collect(),
+            Self::Api(inputs) => {
+                [&inputs.control].into_iter().chain(&inputs.listen).map(AsFd::as_fd).collect()
+            }
         }
     }
 

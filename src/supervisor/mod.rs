@@ -30,18 +30,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon_utils::daemon::{self, Report, Side};
+use daemon_utils::log::{Outputs, sender};
 use daemon_utils::pidfile::{self, Holder, PidFile, PidFileError};
 use daemon_utils::signal::Signals;
 use daemon_utils::socket::InterfaceWatch;
-use daemon_utils::log::{Outputs, sender};
 use daemon_utils::{clock, process, title};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
 use crate::config::{Config, ConfigManager};
+use crate::event;
 use crate::lease::OFFER_WORDS;
 use crate::stats::{Counter, Shared};
-use crate::event;
 use crate::workers::logger;
 
 use children::{BackOff, Child, Restart};

@@ -264,7 +264,9 @@ impl Supervisor {
                 let counter = if applied { Counter::ReloadApplied } else { Counter::ReloadRefused };
                 self.shared.slot(0).count(counter);
                 match &verdict {
-                    Ok(words) => event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}"),
+                    Ok(words) => {
+                        event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}")
+                    }
                     Err(why) => event!(ConfigRefused; "configuration refused, nothing has changed: {why}"),
                 }
                 sender::set_levels(settings::levels(&self.config));

@@ -135,7 +135,8 @@ impl Sockets {
         for interface in wanted {
             if interface.addresses.is_empty() {
                 let name = &interface.name;
-                warnings.push(format!("interface {name} has no IPv4 address; it is served as soon as it has"));
+                warnings
+                    .push(format!("interface {name} has no IPv4 address; it is served as soon as it has"));
             }
             let port = config.dhcp.port;
             // An interface that was removed and added has a new index: its old socket is dead.

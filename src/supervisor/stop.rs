@@ -53,7 +53,9 @@ impl Supervisor {
     /// When [`Supervisor::advance_stop`] must be called again at the latest.
     pub(super) fn stop_deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::StoppingWorkers { deadline, .. } | Phase::StoppingLogger { deadline, .. } => Some(deadline),
+            Phase::StoppingWorkers { deadline, .. } | Phase::StoppingLogger { deadline, .. } => {
+                Some(deadline)
+            }
             Phase::Serving | Phase::Over(_) => None,
         }
     }
@@ -79,8 +81,7 @@ impl Supervisor {
                 for child in &self.children {
                     kill(child.pid);
                 }
-                self.phase =
-                    Phase::StoppingLogger { deadline: Instant::now() + LOGGER_WITHIN, exit_code };
+                self.phase = Phase::StoppingLogger { deadline: Instant::now() + LOGGER_WITHIN, exit_code };
             }
         }
     }

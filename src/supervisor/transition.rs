@@ -116,9 +116,8 @@ impl Supervisor {
         let (generation, switching, deadline) =
             (transition.generation, transition.switching, transition.deadline);
         if !switching {
-            let waiting = |child: &&super::Child| {
-                child.generation == generation && child.state == State::Starting
-            };
+            let waiting =
+                |child: &&super::Child| child.generation == generation && child.state == State::Starting;
             let late: Vec<String> = self.children.iter().filter(waiting).map(super::Child::name).collect();
             if !late.is_empty() {
                 if Instant::now() >= deadline {

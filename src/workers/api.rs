@@ -40,7 +40,9 @@ const LAST_VERDICT: Duration = Duration::from_secs(90);
 pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("could not start the async runtime: {error}"))?;
-    runtime.block_on(serve(context, inputs)).map_err(|error| format!("could not serve the control API: {error}"))
+    runtime
+        .block_on(serve(context, inputs))
+        .map_err(|error| format!("could not serve the control API: {error}"))
 }
 
 async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {

@@ -51,7 +51,13 @@ impl Kind {
             Self::Logger | Self::Api => 1,
             Self::Tcp => config.tcp.enabled.into(),
             Self::Udp => config.udp.enabled.into(),
-            Self::Dhcp => if config.dhcp.enabled { config.dhcp.workers } else { 0 },
+            Self::Dhcp => {
+                if config.dhcp.enabled {
+                    config.dhcp.workers
+                } else {
+                    0
+                }
+            }
             Self::Keeper => config.dhcp.enabled.into(),
         }
     }

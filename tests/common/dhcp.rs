@@ -75,7 +75,8 @@ impl Client {
 
     /// REQUEST in state SELECTING for what an offer says.
     pub fn select(&self, offer: &Message) -> Option<Message> {
-        let Some(DhcpOption::ServerIdentifier(server)) = offer.opts().get(OptionCode::ServerIdentifier) else {
+        let Some(DhcpOption::ServerIdentifier(server)) = offer.opts().get(OptionCode::ServerIdentifier)
+        else {
             panic!("offer without server identifier: {offer:?}");
         };
         let wish = [DhcpOption::RequestedIpAddress(offer.yiaddr()), DhcpOption::ServerIdentifier(*server)];

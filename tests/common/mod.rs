@@ -1,7 +1,7 @@
 //! Guards for tests that run the real binary: a daemon in a folder of its own, network namespaces, a DHCP client.
 //! Whatever a guard made is gone when it is dropped, also when the test fails.
 
-#![allow(dead_code, reason = "each test file uses its part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
 
 pub mod dhcp;
 pub mod netns;
@@ -154,9 +154,10 @@ impl Daemon {
     pub fn worker(&self, name: &str) -> i32 {
         let status = self.status();
         let processes = status["processes"].as_array().unwrap().clone();
-        let newest = processes.iter().filter(|process| process["name"] == name).max_by_key(|process| {
-            (process["generation"].as_u64(), process["pid"].as_i64())
-        });
+        let newest = processes
+            .iter()
+            .filter(|process| process["name"] == name)
+            .max_by_key(|process| (process["generation"].as_u64(), process["pid"].as_i64()));
         let pid = newest.unwrap_or_else(|| panic!("no worker {name} in {status:#}"))["pid"].as_i64();
         i32::try_from(pid.unwrap()).unwrap()
     }

@@ -27,7 +27,18 @@ impl Namespace {
     pub fn join(&self, interface: &str, other: &Self, other_interface: &str) {
         self.sh(
             "ip",
-            &["link", "add", interface, "type", "veth", "peer", "name", other_interface, "netns", &other.name],
+            &[
+                "link",
+                "add",
+                interface,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                other_interface,
+                "netns",
+                &other.name,
+            ],
         );
         self.sh("ip", &["link", "set", interface, "up"]);
         other.sh("ip", &["link", "set", other_interface, "up"]);
@@ -48,7 +59,8 @@ impl Namespace {
     /// Runs a program inside that must succeed; its standard output.
     #[track_caller]
     pub fn sh(&self, program: &str, args: &[&str]) -> String {
-        let all: Vec<&str> = ["netns", "exec", &self.name, program].into_iter().chain(args.iter().copied()).collect();
+        let all: Vec<&str> =
+            ["netns", "exec", &self.name, program].into_iter().chain(args.iter().copied()).collect();
         sh("ip", &all)
     }
 }

@@ -17,14 +17,16 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Asks a server at its address; it answers to the sender (loopback), so this needs no privilege.
 pub(super) fn by_address(server: SocketAddrV4, timeout: Duration) -> Result<Vec<Step>, String> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|error| format!("no socket: {error}"))?;
+    let socket =
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|error| format!("no socket: {error}"))?;
     Client::new(socket, server, None, timeout)?.run()
 }
 
 /// Asks by broadcast on an interface, as a client without an address does. Needs root for port 68.
 pub(super) fn by_broadcast(interface: &str, port: u16, timeout: Duration) -> Result<Vec<Step>, String> {
     let refused = |error: io::Error| {
-        let hint = if error.kind() == io::ErrorKind::PermissionDenied { "\nhint: this needs root" } else { "" };
+        let hint =
+            if error.kind() == io::ErrorKind::PermissionDenied { "\nhint: this needs root" } else { "" };
         format!("could not use port {CLIENT_PORT} on {interface}: {error}{hint}")
     };
     let interfaces = daemon_utils::socket::interfaces().map_err(refused)?;
@@ -68,18 +70,23 @@ impl Client {
         client_id.extend_from_slice(&seed[..6]);
         client_id.extend_from_slice(&pid);
         let xid = u32::from_le_bytes([seed[0] ^ pid[0], seed[1] ^ pid[1], seed[2], seed[3]]);
-        socket.set_read_timeout(Some(AGAIN)).map_err(|error| format!("could not set up a socket: {error}"))?;
+        socket
+            .set_read_timeout(Some(AGAIN))
+            .map_err(|error| format!("could not set up a socket: {error}"))?;
         Ok(Self { socket, server, mac, client_id, xid, timeout })
     }
 
     fn run(&self) -> Result<Vec<Step>, String> {
-        let (offer, discover) = self.exchange(&self.message(MessageType::Discover, &[]), MessageType::Offer)?;
+        let (offer, discover) =
+            self.exchange(&self.message(MessageType::Discover, &[]), MessageType::Offer)?;
         let address = offer.yiaddr();
-        let Some(DhcpOption::ServerIdentifier(server)) = offer.opts().get(OptionCode::ServerIdentifier) else {
+        let Some(DhcpOption::ServerIdentifier(server)) = offer.opts().get(OptionCode::ServerIdentifier)
+        else {
             return Err(format!("the offer of {address} names no server"));
         };
         let wish = [DhcpOption::RequestedIpAddress(address), DhcpOption::ServerIdentifier(*server)];
-        let (answer, request) = self.exchange(&self.message(MessageType::Request, &wish), MessageType::Ack)?;
+        let (answer, request) =
+            self.exchange(&self.message(MessageType::Request, &wish), MessageType::Ack)?;
         let lease = match answer.opts().get(OptionCode::AddressLeaseTime) {
             Some(DhcpOption::AddressLeaseTime(secs)) => format!("{secs} s"),
             _ => "no lease time".to_owned(),
@@ -117,7 +124,9 @@ impl Client {
 
     fn send(&self, message: &Message) -> Result<(), String> {
         let mut bytes = Vec::new();
-        message.encode(&mut Encoder::new(&mut bytes)).map_err(|error| format!("could not encode: {error}"))?;
+        message
+            .encode(&mut Encoder::new(&mut bytes))
+            .map_err(|error| format!("could not encode: {error}"))?;
         self.socket
             .send_to(&bytes, self.server)
             .map(drop)
@@ -156,9 +165,10 @@ impl Client {
         };
         let bytes = buffer.get(..length).unwrap_or_default();
         // The library panics on a hardware address longer than its field.
-        let answer = bytes.get(2).filter(|hlen| **hlen <= 16).and_then(|_| {
-            Message::decode(&mut Decoder::new(bytes)).ok()
-        });
+        let answer = bytes
+            .get(2)
+            .filter(|hlen| **hlen <= 16)
+            .and_then(|_| Message::decode(&mut Decoder::new(bytes)).ok());
         Ok(answer.filter(|answer| answer.xid() == self.xid && answer.opcode() == Opcode::BootReply))
     }
 }

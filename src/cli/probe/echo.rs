@@ -14,10 +14,14 @@ pub(super) fn tcp(address: SocketAddr, timeout: Duration) -> Result<Vec<Step>, S
     let started = Instant::now();
     let mut stream = TcpStream::connect_timeout(&address, timeout).map_err(|e| failed("connect to", e))?;
     let connected = started.elapsed();
-    let options = stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout)));
+    let options =
+        stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout)));
     options.map_err(|e| failed("set up", e))?;
     let sent = Instant::now();
-    stream.write_all(WORDS).and_then(|()| stream.shutdown(Shutdown::Write)).map_err(|e| failed("send to", e))?;
+    stream
+        .write_all(WORDS)
+        .and_then(|()| stream.shutdown(Shutdown::Write))
+        .map_err(|e| failed("send to", e))?;
     let mut back = Vec::new();
     stream.read_to_end(&mut back).map_err(|e| failed("no echo from", e))?;
     if back != WORDS {

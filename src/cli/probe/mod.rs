@@ -26,7 +26,12 @@ pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
     let mut report = |service: &str, outcome: Result<Vec<Step>, String>| match outcome {
         Ok(steps) => {
             for step in steps {
-                println!("ok      {service:<5} {:<10} {:>9.3} ms  {}", step.name, millis(step.took), step.result);
+                println!(
+                    "ok      {service:<5} {:<10} {:>9.3} ms  {}",
+                    step.name,
+                    millis(step.took),
+                    step.result
+                );
             }
         }
         Err(reason) => {

@@ -12,7 +12,7 @@ use crate::config::model::*;
 use crate::dhcp::leases::Leases;
 use crate::dhcp::{InterfaceInfo, Outcome, Packet, Pipeline, Reply, Silence};
 use crate::lease::{
-    Answer, Ask, Client, Declined, AckEvent, Offered, PoolId, Released, Scope, Timestamp, Topology,
+    AckEvent, Answer, Ask, Client, Declined, Offered, PoolId, Released, Scope, Timestamp, Topology,
 };
 use crate::protocol::tests::wire::{self, Wire};
 

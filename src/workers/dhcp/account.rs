@@ -49,7 +49,9 @@ impl Account {
             MessageType::Decline => Counter::DeclineIn,
             MessageType::Release => Counter::ReleaseIn,
             MessageType::Inform => Counter::InformIn,
-            MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => Counter::OtherIn,
+            MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
+                Counter::OtherIn
+            }
         });
     }
 

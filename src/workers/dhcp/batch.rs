@@ -163,4 +163,3 @@ fn whole(inbox: &DatagramBatch, place: usize) -> Option<Vec<u8>> {
     let datagram = inbox.get(place);
     (!datagram.tail.is_empty()).then(|| [datagram.head, datagram.tail].concat())
 }
-

@@ -164,7 +164,10 @@ impl Worker {
 }
 
 fn own_addresses(sockets: &[(Interface, OwnedFd)]) -> Vec<Ipv4Addr> {
-    sockets.iter().flat_map(|(interface, _)| interface.addresses.iter().map(|(address, _)| *address)).collect()
+    sockets
+        .iter()
+        .flat_map(|(interface, _)| interface.addresses.iter().map(|(address, _)| *address))
+        .collect()
 }
 
 /// What the kernel had to drop because the workers were too slow. The sockets count since they were opened, so
@@ -183,4 +186,3 @@ impl KernelDrops {
         new
     }
 }
-

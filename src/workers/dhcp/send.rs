@@ -24,11 +24,20 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(count: usize, packet: Option<OwnedFd>) -> Self {
-        Self { packet, routed: ReplyBatch::new(count, LONGEST), framed: LinkBatch::new(count, LONGEST), datagram: Vec::new() }
+        Self {
+            packet,
+            routed: ReplyBatch::new(count, LONGEST),
+            framed: LinkBatch::new(count, LONGEST),
+            datagram: Vec::new(),
+        }
     }
 
     /// Sends the replies to requests that came in by `socket`; how many could not be sent.
-    pub(super) fn send<'a>(&mut self, socket: BorrowedFd<'_>, replies: impl Iterator<Item = &'a Reply>) -> usize {
+    pub(super) fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        replies: impl Iterator<Item = &'a Reply>,
+    ) -> usize {
         self.routed.clear();
         self.framed.clear();
         let mut failed = 0;

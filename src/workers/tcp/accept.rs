@@ -37,7 +37,12 @@ pub(super) struct Acceptor<'a> {
 }
 
 impl<'a> Acceptor<'a> {
-    pub(super) fn new(context: &'a Context, listeners: Vec<OwnedFd>, lifeline: OwnedFd, places: Places) -> Self {
+    pub(super) fn new(
+        context: &'a Context,
+        listeners: Vec<OwnedFd>,
+        lifeline: OwnedFd,
+        places: Places,
+    ) -> Self {
         Self {
             context,
             listeners,

@@ -33,7 +33,9 @@ const LONGEST: usize = 65_535;
 /// Serves until main says otherwise: returns after [`Order::Quiesce`], [`Order::Stop`] or the end of main, or with the
 /// reason why the worker cannot go on. What was received has been answered by then.
 pub fn run(context: &Context, sockets: Vec<OwnedFd>) -> Result<(), String> {
-    Worker::new(context, sockets).and_then(|mut worker| worker.serve()).map_err(|error| format!("udp worker: {error}"))
+    Worker::new(context, sockets)
+        .and_then(|mut worker| worker.serve())
+        .map_err(|error| format!("udp worker: {error}"))
 }
 
 struct Worker<'a> {
