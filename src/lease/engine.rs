@@ -309,7 +309,7 @@ impl<S: LeaseStore> LeaseManager<S> {
 
 impl<S> LeaseManager<S> {
     /// What is known of an address.
-    pub(super) fn at(&self, address: Ipv4Addr) -> Option<Held<'_>> {
+    pub(super) fn held(&self, address: Ipv4Addr) -> Option<Held<'_>> {
         match self.batch.at(address) {
             Some(row) => Some(Held {
                 state: row.lease.state,
@@ -324,9 +324,7 @@ impl<S> LeaseManager<S> {
 
     /// A lease that ran out is open at once, whether the keeper has written so or not.
     pub(super) fn standing(&self, address: Ipv4Addr, key: &ClientKey) -> Standing {
-        let Some(held) = self.at(address).filter(|held| held.expires > self.now) else {
-            return Standing::Open;
-        };
+        let Some(held) = self.held(address).filter(|held| held.expires > self.now) else { return Standing::Open };
         match held.state {
             LeaseState::Active if held.client.key == key.as_bytes() => Standing::Own,
             LeaseState::Active => Standing::Anothers,
@@ -342,7 +340,7 @@ impl<S> LeaseManager<S> {
             None => self.cache.of(key, link)?.address,
         };
         // In between, the batch may have given it to somebody else.
-        let held = self.at(address)?;
+        let held = self.held(address)?;
         (held.client.key == key.as_bytes() && !held.state.rests()).then_some(address)
     }
 
@@ -365,13 +363,13 @@ impl<S> LeaseManager<S> {
         if let Some(mut lease) = lease {
             lease.state = LeaseState::Released;
             lease.expires = self.now;
-            let declines = self.at(address).map_or(0, |held| held.declines);
+            let declines = self.held(address).map_or(0, |held| held.declines);
             self.push(LeaseEvent::Released, lease, declines);
         }
     }
 
     fn rest(&mut self, address: Ipv4Addr, pool: PoolId, client: Client, event: LeaseEvent) -> Duration {
-        let before = self.at(address).map_or(0, |held| held.declines);
+        let before = self.held(address).map_or(0, |held| held.declines);
         let DeclineHold { first, max } = self.settings.decline_hold;
         let hold = first.saturating_mul(1_u32.checked_shl(u32::from(before)).unwrap_or(u32::MAX)).min(max);
         let state = match event {

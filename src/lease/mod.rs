@@ -50,3 +50,6 @@ pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
 pub use sqlite::SqliteStore;
 pub use store::{LeaseStore, StoreError};
 pub use types::*;
+
+#[cfg(test)]
+mod tests;

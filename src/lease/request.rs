@@ -179,7 +179,7 @@ impl<S: LeaseStore> LeaseManager<S> {
                 _ => self.nak_if_authoritative(NakReason::WrongNetwork),
             });
         };
-        let known = || self.at(address).is_some_and(|held| held.client.key == client.key.as_bytes());
+        let known = || self.held(address).is_some_and(|held| held.client.key == client.key.as_bytes());
         if standing == Standing::Open && !to_us && !self.settings.authoritative && !known() {
             return Err(Answer::Silence(SilenceReason::NotAuthoritative));
         }
@@ -225,7 +225,7 @@ impl<S: LeaseStore> LeaseManager<S> {
             .and_then(|link| self.binding(&client.key, link))
             .filter(|other| *other != address && self.standing(*other, &client.key) == Standing::Own);
         let renewal = self.standing(address, &client.key) == Standing::Own;
-        let held = self.at(address);
+        let held = self.held(address);
         let starts = held.filter(|_| renewal).map_or(self.now, |held| held.starts);
         let expires = self.now.plus(secs);
         let mut holder = client.clone();
