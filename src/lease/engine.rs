@@ -324,7 +324,9 @@ impl<S> LeaseManager<S> {
 
     /// A lease that ran out is open at once, whether the keeper has written so or not.
     pub(super) fn standing(&self, address: Ipv4Addr, key: &ClientKey) -> Standing {
-        let Some(held) = self.held(address).filter(|held| held.expires > self.now) else { return Standing::Open };
+        let Some(held) = self.held(address).filter(|held| held.expires > self.now) else {
+            return Standing::Open;
+        };
         match held.state {
             LeaseState::Active if held.client.key == key.as_bytes() => Standing::Own,
             LeaseState::Active => Standing::Anothers,

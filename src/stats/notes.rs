@@ -59,7 +59,8 @@ impl Notes {
 
     fn entry(self, number: u64) -> &'static [AtomicU64] {
         let index = usize::try_from(number % ENTRIES as u64).unwrap_or_default();
-        &self.words[1 + index * ENTRY_WORDS..1 + (index + 1) * ENTRY_WORDS]
+        let at = 1 + index * ENTRY_WORDS;
+        &self.words[at..at + ENTRY_WORDS]
     }
 }
 

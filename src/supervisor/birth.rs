@@ -80,7 +80,7 @@ impl Supervisor {
         main: Pid,
     ) -> i32 {
         let config = Arc::clone(inheritance.config);
-        let context = Context { config, channel, shared: self.shared, slot };
+        let context = Context { index, config, channel, shared: self.shared, slot };
         let outcome = self
             .enter(kind, index, inheritance, &context, main)
             .map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)): only where it started us in the foreground and gave NOTIFY_SOCKET.
+//! What systemd is told (`sd_notify(3)`): only where it started us in the foreground and gave `NOTIFY_SOCKET`.
 
 use sd_notify::NotifyState;
 

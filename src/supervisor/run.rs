@@ -265,7 +265,7 @@ impl Supervisor {
                 self.shared.slot(0).count(counter);
                 match &verdict {
                     Ok(words) => {
-                        event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}")
+                        event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");
                     }
                     Err(why) => event!(ConfigRefused; "configuration refused, nothing has changed: {why}"),
                 }

@@ -40,7 +40,7 @@ pub(super) struct Sockets {
     pub(super) tcp: Vec<Listener>,
     pub(super) udp: Vec<Listener>,
     pub(super) dhcp: Vec<DhcpListener>,
-    /// Send-only AF_PACKET socket; none where main lacks the privilege.
+    /// Send-only `AF_PACKET` socket; none where main lacks the privilege.
     pub(super) packet: Option<OwnedFd>,
     pub(super) control: Option<(PathBuf, OwnedFd)>,
     pub(super) api: Option<Listener>,

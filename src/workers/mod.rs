@@ -27,6 +27,8 @@ pub use order::{Heard, MAX_TEXT, Order, Word, hear};
 /// What every worker is born with.
 #[derive(Debug)]
 pub struct Context {
+    /// Its number among the workers of its kind, from 0.
+    pub index: u16,
     /// The configuration of its generation.
     pub config: Arc<Config>,
     /// Its end of the channel with main.

@@ -117,11 +117,11 @@ pub fn hear(channel: &Channel) -> io::Result<Heard> {
 }
 
 /// Longest text of a word, in bytes.
-pub const MAX_TEXT: usize = 32 * 1024;
+pub const MAX_TEXT: usize = 16 * 1024 - 1;
 
 fn word_with_text(first: u8, text: &str) -> Vec<u8> {
     let mut bytes = vec![first];
-    bytes.extend_from_slice(text[..text.floor_char_boundary(MAX_TEXT)].as_bytes());
+    bytes.extend_from_slice(&text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)]);
     bytes
 }
 

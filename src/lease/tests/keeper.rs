@@ -17,7 +17,9 @@ fn folded(file: &File) -> (Vec<String>, Vec<String>) {
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
     (
-        all("SELECT concat_ws(' ', address, seq, grant_seq, hex(client), hostname, state, starts, expires) FROM leases"),
+        all(
+            "SELECT concat_ws(' ', address, seq, grant_seq, hex(client), hostname, state, starts, expires) FROM leases",
+        ),
         all("SELECT concat_ws(' ', address, grant_seq, hex(client), starts, ends, ended) FROM lease_history"),
     )
 }
@@ -98,7 +100,8 @@ fn folding_in_slices_with_crashes_in_between_gives_the_same() {
     }
     keeper(&crashing).finish().unwrap();
     assert_eq!(folded(&crashing), folded(&whole));
-    let rows = "SELECT (SELECT value FROM meta WHERE key = 'history_rows') - (SELECT count(*) FROM lease_history)";
+    let rows =
+        "SELECT (SELECT value FROM meta WHERE key = 'history_rows') - (SELECT count(*) FROM lease_history)";
     assert_eq!((whole.count(rows), crashing.count(rows)), (0, 0));
 }
 
@@ -134,10 +137,17 @@ fn what_ran_out_gets_a_row_and_what_was_renewed_does_not() {
     assert_eq!(keeper.gauges(), engine.gauges());
     // From the folded table likewise.
     keeper.finish().unwrap();
-    file.foreign().execute_batch("DELETE FROM lease_log WHERE seq < 4; UPDATE meta SET value = 3 WHERE key = 'pruned_to'").unwrap();
+    file.foreign()
+        .execute_batch(
+            "DELETE FROM lease_log WHERE seq < 4; UPDATE meta SET value = 3 WHERE key = 'pruned_to'",
+        )
+        .unwrap();
     let mut keeper = super::keeper::keeper(&file);
     assert_eq!(keeper.expire(START.plus(9000)).unwrap().len(), 1);
-    assert_eq!(file.manager(&topology(), Offers::private()).lease_at(two).unwrap().state, LeaseState::Expired);
+    assert_eq!(
+        file.manager(&topology(), Offers::private()).lease_at(two).unwrap().state,
+        LeaseState::Expired
+    );
 }
 
 #[test]

@@ -13,10 +13,14 @@ enum Move {
     Release(u32, u32),
     Decline(u32, u32),
     Withdraw(u32),
-    Commit { fails: bool },
+    Commit {
+        fails: bool,
+    },
     Wait(u32),
     /// A worker dies, in the middle of its batch, and another one takes its place; the offers stay or are lost.
-    Restart { offers: bool },
+    Restart {
+        offers: bool,
+    },
     Switch,
 }
 
@@ -67,7 +71,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (store, topology, offers) = (MemoryStore::default(), lan("10.0.0.100-10.0.0.104"), Offers::private());
+        let (store, topology, offers) =
+            (MemoryStore::default(), lan("10.0.0.100-10.0.0.104"), Offers::private());
         let engines = [store.manager(&topology, offers), store.manager(&topology, offers)];
         let (kept, pending) = (Promises::default(), Promises::default());
         let mut world = Self { store, topology, offers, engines, active: 0, now: START, kept, pending };
@@ -102,12 +107,16 @@ impl World {
                 let got = offered(self.engine().discover(&client(n), &LAN, wish.map(address)));
                 if let Some(address) = got {
                     let holder = self.pending.holder(address, now);
-                    assert!(holder.is_none_or(|holder| holder == n), "{address} is offered to {n}, held by {holder:?}");
+                    assert!(
+                        holder.is_none_or(|holder| holder == n),
+                        "{address} is offered to {n}, held by {holder:?}"
+                    );
                     assert!(!self.pending.rests(address, now));
                 }
             }
             Move::Ask(n, state, a) => {
-                let state = [Ask::Selecting, Ask::InitReboot, Ask::Renewing, Ask::Rebinding][usize::from(state)];
+                let state =
+                    [Ask::Selecting, Ask::InitReboot, Ask::Renewing, Ask::Rebinding][usize::from(state)];
                 let answer = self.engine().request(&client(n), &LAN, state(address(a)), &hour);
                 self.answered(n, address(a), answer);
             }
@@ -159,7 +168,10 @@ impl World {
         match answer {
             Answer::Ack { address, lease_secs, .. } => {
                 assert_eq!(address, asked);
-                assert!(holder.is_none_or(|holder| holder == n), "{address} is granted to {n}, held by {holder:?}");
+                assert!(
+                    holder.is_none_or(|holder| holder == n),
+                    "{address} is granted to {n}, held by {holder:?}"
+                );
                 assert!(!self.pending.rests(address, now));
                 self.pending.leases.retain(|_, (holder, _)| *holder != n);
                 self.pending.leases.insert(address, (n, now.plus(lease_secs)));
@@ -175,7 +187,10 @@ impl World {
         let engine = self.engine();
         for (address, (n, ends)) in kept.leases.iter().filter(|(_, (_, ends))| *ends > now) {
             let lease = engine.lease_at(*address).expect("a promised lease is known");
-            assert_eq!((&lease.client.key, lease.state, lease.expires), (&client(*n).key, LeaseState::Active, *ends));
+            assert_eq!(
+                (&lease.client.key, lease.state, lease.expires),
+                (&client(*n).key, LeaseState::Active, *ends)
+            );
             assert_eq!(engine.lease_of(&client(*n).key, &LAN).map(|lease| lease.address), Some(*address));
         }
         let active = (0..6).filter(|a| {

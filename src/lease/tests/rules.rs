@@ -112,8 +112,9 @@ fn second_pool_serves_when_the_first_is_full() {
     assert_eq!(topology.link(SubnetId(1)), [SubnetId(1), SubnetId(0)]);
     let scope = Scope { subnets: topology.link(SubnetId(0)), pools: &[PoolId(0), PoolId(1)] };
     let mut engine = MemoryStore::default().manager(&topology, Offers::private());
-    let mut got: Vec<_> =
-        (0..4).map(|n| engine.at(START, |m| offered(m.discover(&client(n), &scope, None))).unwrap()).collect();
+    let mut got: Vec<_> = (0..4)
+        .map(|n| engine.at(START, |m| offered(m.discover(&client(n), &scope, None))).unwrap())
+        .collect();
     assert!(got[..2].iter().all(|a| topology.subnet_of(*a) == Some(SubnetId(0))));
     got.sort_unstable();
     assert_eq!(got, ["10.0.0.10", "10.0.0.11", "10.0.1.10", "10.0.1.11"].map(ip));
@@ -157,7 +158,11 @@ fn init_reboot_is_answered_by_what_is_known() {
     assert_eq!(engine.ask_at(START, 2, reboot(address)), Answer::Nak(NakReason::HeldByAnother));
     assert_eq!(engine.ask_at(START, 2, reboot(ip("172.16.0.1"))), Answer::Nak(NakReason::WrongNetwork));
     let expired = START.plus(7200);
-    assert_eq!(acked(engine.ask_at(expired, 1, reboot(address))), Some(address), "expired, but not needed since");
+    assert_eq!(
+        acked(engine.ask_at(expired, 1, reboot(address))),
+        Some(address),
+        "expired, but not needed since"
+    );
 }
 
 #[test]
@@ -196,7 +201,10 @@ fn renewal_after_a_lost_lease_file_is_granted_where_the_address_is_free() {
     assert_eq!(acked(engine.ask_at(START, 1, Ask::Rebinding(free))), Some(free));
     assert_eq!(engine.ask_at(START, 2, Ask::Renewing(free)), Answer::Nak(NakReason::HeldByAnother));
     assert_eq!(engine.ask_at(START, 2, Ask::Renewing(ip("10.0.0.50"))), Answer::Nak(NakReason::NotPermitted));
-    assert_eq!(engine.ask_at(START, 2, Ask::Renewing(ip("172.16.0.1"))), Answer::Nak(NakReason::WrongNetwork));
+    assert_eq!(
+        engine.ask_at(START, 2, Ask::Renewing(ip("172.16.0.1"))),
+        Answer::Nak(NakReason::WrongNetwork)
+    );
 }
 
 #[test]
@@ -231,7 +239,10 @@ fn decline_quarantines_address() {
     let address = engine.lease(START, 1);
     assert_eq!(engine.at(START, |m| m.decline(&client(2), address)), Declined::NotHolder);
     let hold = Duration::from_secs(600);
-    assert_eq!(engine.at(START, |m| m.decline(&client(1), address)), Declined::Done { pool: PoolId(0), hold });
+    assert_eq!(
+        engine.at(START, |m| m.decline(&client(1), address)),
+        Declined::Done { pool: PoolId(0), hold }
+    );
     assert_eq!(engine.lease_of(&client(1).key, &LAN), None);
     assert_eq!(engine.ask_at(START, 1, Ask::Selecting(address)), Answer::Nak(NakReason::Resting));
     let other = engine.lease(START, 1);
@@ -248,7 +259,10 @@ fn rest_doubles_until_a_client_has_lived_with_the_address() {
     for expected in [600, 1200, 2400, 4800, 7200, 7200] {
         assert_eq!(engine.lease(now, 1), address);
         let hold = Duration::from_secs(expected);
-        assert_eq!(engine.at(now, |m| m.decline(&client(1), address)), Declined::Done { pool: PoolId(0), hold });
+        assert_eq!(
+            engine.at(now, |m| m.decline(&client(1), address)),
+            Declined::Done { pool: PoolId(0), hold }
+        );
         now = now.plus(u32::try_from(expected).unwrap());
     }
     engine.lease(now, 1);

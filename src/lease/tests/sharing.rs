@@ -56,7 +56,11 @@ fn threads_racing_for_the_same_addresses_never_both_get_one() {
     assert!(all.windows(2).all(|pair| pair[0].0 != pair[1].0));
     let engine = file.manager(&topology, Offers::private());
     for (address, n) in all {
-        assert_eq!(engine.lease_at(address).unwrap().client, client(n), "what was acknowledged is in the file");
+        assert_eq!(
+            engine.lease_at(address).unwrap().client,
+            client(n),
+            "what was acknowledged is in the file"
+        );
     }
 }
 

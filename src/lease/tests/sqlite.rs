@@ -237,7 +237,11 @@ fn list_shows_every_committed_lease_folded_or_not_and_creates_nothing() {
     let file = File::new();
     let mut engine = file.manager(&topology(), Offers::private());
     let now = present(&file);
-    let hostile = Client { hostname: Some(b"x\x1b[2J"[..].into()), client_id: Some(b"\x01\xab"[..].into()), ..client(2) };
+    let hostile = Client {
+        hostname: Some(b"x\x1b[2J"[..].into()),
+        client_id: Some(b"\x01\xab"[..].into()),
+        ..client(2)
+    };
     engine.at(now, |m| m.request(&client(1), &LAN, Ask::Selecting(ip("10.0.0.101")), &hour));
     keeper::keeper(&file).finish().unwrap();
     engine.at(now, |m| {
@@ -247,7 +251,8 @@ fn list_shows_every_committed_lease_folded_or_not_and_creates_nothing() {
     });
     let check = || {
         let rows = list(&file.path(), &ListFilter::default()).unwrap();
-        let shown: Vec<_> = rows.iter().map(|r| (r.ip.as_str(), r.state.as_str(), r.hostname.as_str())).collect();
+        let shown: Vec<_> =
+            rows.iter().map(|r| (r.ip.as_str(), r.state.as_str(), r.hostname.as_str())).collect();
         assert_eq!(
             shown,
             [
@@ -264,18 +269,24 @@ fn list_shows_every_committed_lease_folded_or_not_and_creates_nothing() {
                    FROM lease_list ORDER BY address";
         let foreign = file.foreign();
         let mut statement = foreign.prepare(sql).unwrap();
-        let text = |row: &rusqlite::Row<'_>| (0..9).map(|i| row.get::<_, String>(i)).collect::<Result<Vec<_>, _>>();
+        let text =
+            |row: &rusqlite::Row<'_>| (0..9).map(|i| row.get::<_, String>(i)).collect::<Result<Vec<_>, _>>();
         let view: Vec<_> = statement.query_map([], text).unwrap().map(Result::unwrap).collect();
         let ours: Vec<_> = rows
             .into_iter()
-            .map(|r| vec![r.ip, r.mac, r.client_id, r.hostname, r.subnet, r.pool, r.state, r.starts, r.expires])
+            .map(|r| {
+                vec![r.ip, r.mac, r.client_id, r.hostname, r.subnet, r.pool, r.state, r.starts, r.expires]
+            })
             .collect();
         assert_eq!(view, ours);
     };
     check();
     let one = |filter| list(&file.path(), &filter).unwrap().into_iter().map(|r| r.ip).collect::<Vec<_>>();
     assert_eq!(one(ListFilter { state: Some("released".into()), ..ListFilter::default() }), ["10.0.0.101"]);
-    assert_eq!(one(ListFilter { mac: Some("02:00:00:00:00:03".into()), ..ListFilter::default() }), ["10.0.0.103"]);
+    assert_eq!(
+        one(ListFilter { mac: Some("02:00:00:00:00:03".into()), ..ListFilter::default() }),
+        ["10.0.0.103"]
+    );
     let page = ListFilter { after: Some(ip("10.0.0.100")), limit: Some(2), ..ListFilter::default() };
     assert_eq!(one(page), ["10.0.0.101", "10.0.0.102"]);
     // On a stopped daemon: SQLite's files are gone, and none comes back.

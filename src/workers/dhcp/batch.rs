@@ -49,9 +49,9 @@ impl Batch {
         // A long packet lies in two pieces: it is put together here, outside the borrow of the inbox.
         let long: Vec<Option<Vec<u8>>> = (0..inbox.len()).map(|place| whole(inbox, place)).collect();
         let mut accepted = Vec::with_capacity(inbox.len());
-        for place in 0..inbox.len() {
+        for (place, long) in long.iter().enumerate() {
             let datagram = inbox.get(place);
-            let bytes = long[place].as_deref().unwrap_or(datagram.head);
+            let bytes = long.as_deref().unwrap_or(datagram.head);
             if datagram.truncated {
                 self.account.truncated();
                 continue;
@@ -146,13 +146,11 @@ impl Batch {
                 continue;
             }
             let (pipeline, leases) = (&self.pipeline, &mut self.leases);
-            match catch_unwind(AssertUnwindSafe(|| pipeline.handle(&one.request, leases))) {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(_) => {
-                    self.account.panicked(one.request.message().hardware());
-                    return Err(one.place);
-                }
-            }
+            let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| pipeline.handle(&one.request, leases))) else {
+                self.account.panicked(one.request.message().hardware());
+                return Err(one.place);
+            };
+            outcomes.push(outcome);
         }
         Ok(outcomes)
     }

@@ -48,39 +48,40 @@ pub fn run(
     let mut serving = false;
     let mut kernel_drops = KernelDrops::default();
     loop {
-        match hear(&context.channel).map_err(|error| format!("could not hear main: {error}"))? {
-            Heard::Order(Order::Begin) => {
-                serving = true;
-                kernel_drops.look(&sockets);
-            }
-            Heard::Order(Order::Quiesce) => {
-                context.say(&Word::Quiet);
-                return Ok(());
-            }
-            Heard::Order(Order::Stop) | Heard::MainGone => return Ok(()),
-            Heard::Order(Order::Reopen | Order::Verdict(..)) => (),
-            Heard::Nothing => {
-                wait(context, &sockets, serving)?;
-                if serving {
-                    let worked = worker.serve(&sockets);
-                    if !worked && worker.follow() {
-                        let dropped = kernel_drops.look(&sockets);
-                        context.slot.add(Counter::SocketDroppedDhcp, dropped);
-                    }
+        if wait(context, &sockets, serving)? {
+            match hear(&context.channel).map_err(|error| format!("could not hear main: {error}"))? {
+                Heard::Order(Order::Begin) => {
+                    serving = true;
+                    kernel_drops.look(&sockets);
                 }
+                Heard::Order(Order::Quiesce) => {
+                    context.say(&Word::Quiet);
+                    return Ok(());
+                }
+                Heard::Order(Order::Stop) | Heard::MainGone => return Ok(()),
+                Heard::Order(Order::Reopen | Order::Verdict(..)) | Heard::Nothing => (),
+            }
+        }
+        if serving && !worker.serve(&sockets) && worker.follow() {
+            let dropped = kernel_drops.look(&sockets);
+            // All workers see the same sockets: one of them reports.
+            if context.index == 0 {
+                context.slot.add(Counter::SocketDroppedDhcp, dropped);
             }
         }
     }
 }
 
-fn wait(context: &Context, sockets: &[(Interface, OwnedFd)], serving: bool) -> Result<(), String> {
+/// Waits for packets; whether main has said something.
+fn wait(context: &Context, sockets: &[(Interface, OwnedFd)], serving: bool) -> Result<bool, String> {
     let mut watched = vec![PollFd::new(context.channel.as_fd(), PollFlags::POLLIN)];
     if serving {
         watched.extend(sockets.iter().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
     }
     let timeout = PollTimeout::try_from(FOLLOW).unwrap_or(PollTimeout::MAX);
     match poll(&mut watched, timeout) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Ok(_) => Ok(watched.first().and_then(PollFd::any).unwrap_or(true)),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
         Err(errno) => Err(format!("could not wait for packets: {errno}")),
     }
 }

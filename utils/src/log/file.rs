@@ -28,7 +28,7 @@ use super::error::OutputError;
 const FILE_MODE: u32 = 0o640;
 const FOLDER_MODE: u32 = 0o750;
 /// After a rotation that failed, how long the file grows on before the next attempt.
-const ROTATION_PAUSE: Duration = Duration::from_secs(60);
+const ROTATION_PAUSE: Duration = Duration::from_mins(1);
 
 /// A log file and how it is rotated.
 #[derive(Debug)]

@@ -109,7 +109,7 @@ mod tests {
         assert!(served.nodelay().unwrap());
         assert_eq!(unacknowledged(served.as_fd()).unwrap(), 0);
         served.set_nonblocking(true).unwrap();
-        while served.write(&[0; 65_536]).is_ok() {}
+        while served.write(&vec![0; 65_536]).is_ok() {}
         assert!(unacknowledged(served.as_fd()).unwrap() > 0);
         drop(client);
     }
