@@ -143,16 +143,6 @@ impl Pipeline {
     /// Step 1: from bytes to a request that is heard, or the reason why not.
     pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Silence> {
         let message = DhcpParser::parse(packet.bytes).map_err(Silence::Malformed)?;
-        match message.kind() {
-            MessageType::Discover
-            | MessageType::Request
-            | MessageType::Decline
-            | MessageType::Release
-            | MessageType::Inform => {}
-            MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
-                return Err(Silence::NotForServers);
-            }
-        }
         let at = self.interfaces.iter().position(|interface| interface.index == packet.interface);
         let (at, interface) =
             at.and_then(|at| Some((at, self.interfaces.get(at)?))).ok_or(Silence::UnknownInterface)?;
@@ -204,19 +194,15 @@ impl Pipeline {
         override_of(request).or(subnet.common.server_id).or_else(|| self.own_address(request, Some(subnet)))
     }
 
-    /// Our address that the other side can reach: the one that a relay has reached already, else the
-    /// interface's address within the subnet, else the interface's first.
+    /// Our address that the other side can reach: the one that it has reached already, else the interface's
+    /// address within the subnet, else the interface's first.
     fn own_address(&self, request: &Request<'_>, subnet: Option<&Subnet>) -> Option<Ipv4Addr> {
         let interface = self.interface(request)?;
         let addresses = || interface.addresses.iter().map(|(address, _)| *address);
         let asked = request.to.filter(|to| addresses().any(|address| address == *to));
         let within =
             || addresses().find(|address| subnet.is_some_and(|subnet| subnet.network.contains(*address)));
-        asked
-            .filter(|_| request.message.relay().is_some())
-            .or_else(within)
-            .or(asked)
-            .or_else(|| addresses().next())
+        asked.or_else(within).or_else(|| addresses().next())
     }
 
     /// Whether a server identifier means this server: configured, an address of an interface, the address that

@@ -133,19 +133,18 @@ impl OptionSet {
     /// all has not said that it wants nothing: it gets everything, the basics first.
     pub fn select(&self, list: Option<&[u8]>) -> Vec<(u8, &[u8])> {
         let mut chosen: Vec<(u8, &[u8])> = Vec::with_capacity(self.entries.len());
+        let mut seen = [false; 256];
         let first = list.unwrap_or(&FIRST).iter().filter_map(|code| self.get(*code));
         let rest = if list.is_some() { &[][..] } else { self.entries.as_slice() };
         for entry in first.chain(rest) {
-            push_once(&mut chosen, entry);
+            if let Some(seen) = seen.get_mut(usize::from(entry.code))
+                && !std::mem::replace(seen, true)
+            {
+                chosen.push((entry.code, &entry.bytes));
+            }
         }
         mask_before_routers(&mut chosen);
         chosen
-    }
-}
-
-fn push_once<'s>(chosen: &mut Vec<(u8, &'s [u8])>, entry: &'s Resolved) {
-    if chosen.iter().all(|(code, _)| *code != entry.code) {
-        chosen.push((entry.code, &entry.bytes));
     }
 }
 

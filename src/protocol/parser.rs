@@ -118,31 +118,54 @@ fn plain(field: &[u8]) -> Result<bool, Malformed> {
 /// Collects the options over all fields, in the order options → file → sname, and joins the pieces that share
 /// a code (RFC 3396 §5 and §7).
 fn join<'a>(bytes: &'a [u8], field: &'a [u8]) -> Result<Vec<Held<'a>>, Malformed> {
-    let mut options: Vec<(u8, Vec<u8>)> = Vec::with_capacity(16);
+    let mut joined = Joined::default();
     for option in Walk::options(field) {
         let (code, data) = option.map_err(|Truncated(code)| Malformed::OptionTruncated(code))?;
-        append(&mut options, code, data);
+        joined.append(code, data);
     }
-    let (file, sname) = overloaded(&options)?;
+    let (file, sname) = overloaded(joined.get(code::OVERLOAD))?;
     for range in [file.then_some(FILE), sname.then_some(SNAME)].into_iter().flatten() {
         for option in Walk::options(bytes.get(range).unwrap_or_default()) {
             let (code, data) = option.map_err(|Truncated(code)| Malformed::OverloadTruncated(code))?;
-            append(&mut options, code, data);
+            joined.append(code, data);
         }
     }
-    Ok(options.into_iter().map(|(code, data)| Held::Joined { code, data }).collect())
+    Ok(joined.options.into_iter().map(|(code, data)| Held::Joined { code, data }).collect())
 }
 
-fn append(options: &mut Vec<(u8, Vec<u8>)>, code: u8, data: &[u8]) {
-    match options.iter_mut().find(|(known, _)| *known == code) {
-        Some((_, all)) => all.extend_from_slice(data),
-        None => options.push((code, data.to_vec())),
+/// Options by the order of their first piece. A packet may hold 32,000 pieces, so none is searched for.
+struct Joined {
+    options: Vec<(u8, Vec<u8>)>,
+    /// By code: the place among the options; none: 255, since there are 254 codes at most.
+    places: [u8; 256],
+}
+
+impl Default for Joined {
+    fn default() -> Self {
+        Self { options: Vec::with_capacity(16), places: [u8::MAX; 256] }
+    }
+}
+
+impl Joined {
+    fn append(&mut self, code: u8, data: &[u8]) {
+        let Some(place) = self.places.get_mut(usize::from(code)) else { return };
+        if let Some((_, all)) = self.options.get_mut(usize::from(*place)) {
+            all.extend_from_slice(data);
+        } else {
+            *place = u8::try_from(self.options.len()).unwrap_or(u8::MAX);
+            self.options.push((code, data.to_vec()));
+        }
+    }
+
+    fn get(&self, code: u8) -> Option<&[u8]> {
+        let place = self.places.get(usize::from(code))?;
+        self.options.get(usize::from(*place)).map(|(_, data)| data.as_slice())
     }
 }
 
 /// Whether `file` and `sname` hold options (RFC 2132 §9.3: 1, 2 or 3; another value means nothing).
-fn overloaded(options: &[(u8, Vec<u8>)]) -> Result<(bool, bool), Malformed> {
-    match options.iter().find(|(code, _)| *code == code::OVERLOAD).map(|(_, data)| data.as_slice()) {
+fn overloaded(option: Option<&[u8]>) -> Result<(bool, bool), Malformed> {
+    match option {
         None => Ok((false, false)),
         Some([value]) => Ok((matches!(value, 1 | 3), matches!(value, 2 | 3))),
         Some(_) => Err(Malformed::OptionLength(code::OVERLOAD)),

@@ -203,7 +203,7 @@ fn what_servers_send_is_not_for_us() {
 #[test]
 fn only_messages_that_change_leases_need_the_write_transaction() {
     let pipeline = pipeline(|_| {});
-    for (kind, writes) in [(1, false), (3, true), (4, true), (7, true), (8, false)] {
+    for (kind, writes) in [(1, false), (3, true), (4, true), (7, true), (8, false), (10, false)] {
         let sent = Sent::new(kind);
         assert_eq!(pipeline.accept(&sent.packet()).unwrap().writes(), writes, "type {kind}");
     }

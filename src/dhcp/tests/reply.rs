@@ -123,12 +123,16 @@ fn a_relay_may_choose_the_server_identifier() {
 }
 
 #[test]
-fn a_relayed_client_is_told_the_address_that_its_relay_reached() {
+fn the_address_that_was_reached_is_the_one_that_answers() {
     let pipeline = pipeline(|_| {});
-    let sent = Sent::new(1).giaddr("10.9.0.1").unicast("10.9.0.1", "10.0.0.1");
-    assert_eq!(relayed(&pipeline, &sent).1.option(54), Some(vec![10, 0, 0, 1]));
-    let other = sent.unicast("10.9.0.1", "192.0.2.1");
-    assert_eq!(relayed(&pipeline, &other).1.option(54), Some(vec![192, 0, 2, 1]));
+    let renewal = Sent::new(3).ciaddr("10.0.0.100").giaddr("0.0.0.0");
+    let plain = Sent::new(1).giaddr("10.9.0.1");
+    for (asked, octets) in [("10.0.0.1", [10, 0, 0, 1]), ("192.0.2.1", [192, 0, 2, 1])] {
+        let (relayed, wire) = relayed(&pipeline, &plain.clone().unicast("10.9.0.1", asked));
+        assert_eq!((wire.option(54), relayed.from), (Some(octets.to_vec()), ip(asked)));
+        let (renewed, wire) = reply(&pipeline, &renewal.clone().unicast("10.0.0.100", asked));
+        assert_eq!((wire.option(54), renewed.from), (Some(octets.to_vec()), ip(asked)));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Refuses what does not fit, with a reason that names the value. Called by the checks and, once per generation,
 //! by the options manager.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -45,10 +46,10 @@ pub fn encode(kind: Kind, value: &Value) -> Bytes {
     }
     match kind {
         Kind::Ip => one(value, "an address", ip),
-        Kind::IpList => some(value, "an address", ip),
+        Kind::IpList => list(value, "an address", ip),
         Kind::IpListOrNone => each(value, "an address", ip),
-        Kind::IpPairs => some(value, "two addresses such as \"10.1.0.0 255.255.0.0\"", pair),
-        Kind::Routes => some(value, "a route such as \"10.1.0.0/16 10.0.0.1\"", route),
+        Kind::IpPairs => list(value, "two addresses such as \"10.1.0.0 255.255.0.0\"", pair),
+        Kind::Routes => list(value, "a route such as \"10.1.0.0/16 10.0.0.1\"", route),
         Kind::Text => one(value, "a text", text),
         Kind::Domains => domains(value, true),
         Kind::PlainDomains => domains(value, false),
@@ -60,7 +61,7 @@ pub fn encode(kind: Kind, value: &Value) -> Bytes {
         Kind::U16 => one(value, "a number from 0 to 65535", number::<u16>),
         Kind::U32 => one(value, "a number from 0 to 4294967295", number::<u32>),
         Kind::I32 => one(value, "a number from -2147483648 to 2147483647", signed),
-        Kind::U16List => some(value, "a number from 0 to 65535", number::<u16>),
+        Kind::U16List => list(value, "a number from 0 to 65535", number::<u16>),
         Kind::Seconds => one(value, "a duration such as 90s or 1h", seconds),
         Kind::Opaque => one(value, "hex digits such as \"0a0b\", or {text: …}", hex),
         Kind::Owned(_) => Err(ValueError::new("belongs to the server")),
@@ -77,7 +78,7 @@ fn by_format(value: &Value) -> Bytes {
     match format.as_str() {
         "hex" => each(value, "hex digits such as \"0a0b\"", hex),
         "text" => each(value, "a text", text),
-        "ip" => some(value, "an address", ip),
+        "ip" => list(value, "an address", ip),
         "u8" => some(value, "a number from 0 to 255", number::<u8>),
         "u16" => some(value, "a number from 0 to 65535", number::<u16>),
         "u32" => some(value, "a number from 0 to 4294967295", number::<u32>),
@@ -105,6 +106,20 @@ fn some(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Opt
             Err(ValueError::new("the list is empty").hint("leave the option out instead"))
         }
         bytes => Ok(bytes),
+    }
+}
+
+/// Likewise, and a text with commas is a list: `--set` and the environment know no other.
+fn list(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Option<()>) -> Bytes {
+    some(&split(value), expected, put)
+}
+
+fn split(value: &Value) -> Cow<'_, Value> {
+    match value.as_str() {
+        Some(text) if text.contains(',') => {
+            Cow::Owned(text.split(',').map(|item| Value::from(item.trim())).collect())
+        }
+        _ => Cow::Borrowed(value),
     }
 }
 
@@ -164,8 +179,9 @@ fn text(value: &Value, out: &mut Vec<u8>) -> Option<()> {
 }
 
 fn domains(value: &Value, compress: bool) -> Bytes {
+    let value = split(value);
     let mut list = Vec::new();
-    for item in items(value) {
+    for item in items(&value) {
         let wrong = || ValueError::new(format!("{} is not a domain name", Shown(item)));
         list.push(item.as_str().ok_or_else(wrong)?);
     }
@@ -185,9 +201,9 @@ fn name(value: &Value, out: &mut Vec<u8>) -> Option<()> {
 
 /// 1 and addresses, or 0 and names; never both (RFC 3361 §3).
 fn sip_servers(value: &Value) -> Bytes {
-    let all_addresses = items(value).iter().all(|item| item.as_str().and_then(address).is_some());
+    let all_addresses = items(&split(value)).iter().all(|item| item.as_str().and_then(address).is_some());
     let (encoding, rest) =
-        if all_addresses { (1, some(value, "an address", ip)?) } else { (0, domains(value, false)?) };
+        if all_addresses { (1, list(value, "an address", ip)?) } else { (0, domains(value, false)?) };
     Ok(std::iter::once(encoding).chain(rest).collect())
 }
 
@@ -199,7 +215,8 @@ fn uri(value: &Value, out: &mut Vec<u8>) -> Option<()> {
 }
 
 fn flag(value: &Value, out: &mut Vec<u8>) -> Option<()> {
-    out.push(value.as_bool()?.into());
+    let flag = value.as_bool().or_else(|| value.as_str()?.trim().parse().ok())?;
+    out.push(flag.into());
     Some(())
 }
 

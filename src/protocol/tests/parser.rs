@@ -107,6 +107,17 @@ fn pieces_of_a_long_option_are_joined_wherever_they_stand() {
 }
 
 #[test]
+fn every_code_many_times_over_is_joined() {
+    let pieces: Vec<u8> = (0..20_000_u16).flat_map(|i| [(i % 250 + 1).to_be_bytes()[1], 1, 7]).collect();
+    let without_the_deciding: Vec<u8> =
+        pieces.chunks(3).filter(|piece| !(50..=61).contains(&piece[0])).flatten().copied().collect();
+    let bytes = request(&[&[53, 1, 1][..], &without_the_deciding].concat());
+    let message = DhcpParser::parse(&bytes).unwrap();
+    assert_eq!(message.options().count(), 239);
+    assert!(message.options().all(|(code, data)| code == 53 || data == [7; 80]));
+}
+
+#[test]
 fn overloaded_fields_are_read_file_first() {
     let mut bytes = request(&[12, 1, b'a', 52, 1, 3, 53, 1, 1, 255]);
     bytes[44..51].copy_from_slice(&[12, 1, b'c', 60, 1, b'v', 255]);
