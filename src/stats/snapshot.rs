@@ -28,6 +28,28 @@ pub struct PoolSnapshot {
 }
 
 impl Snapshot {
+    /// Logs the main figures as the `STATS` line.
+    pub fn log(&self) {
+        let counter = |counter: Counter| self.counters.get(counter as usize).copied().unwrap_or_default();
+        let gauge = |gauge: Gauge| self.gauges.get(gauge as usize).copied().unwrap_or_default();
+        crate::event!(
+            Stats,
+            discovers = counter(Counter::DiscoverIn),
+            requests = counter(Counter::RequestIn),
+            acks = counter(Counter::AckOut),
+            naks = counter(Counter::NakOut),
+            granted = counter(Counter::LeaseGranted),
+            renewed = counter(Counter::LeaseRenewed),
+            released = counter(Counter::LeaseReleased),
+            expired = counter(Counter::LeaseExpired),
+            tcp_clients = gauge(Gauge::TcpClients),
+            tcp_connections = counter(Counter::TcpAccepted),
+            udp_datagrams = counter(Counter::UdpEchoed),
+            log_dropped = counter(Counter::LogDropped);
+            "figures since the start"
+        );
+    }
+
     /// Reads the shared memory; the pools' names come from the configuration and are added by the caller.
     pub fn take(shared: Shared) -> Self {
         Self {

@@ -16,7 +16,7 @@ use super::{Context, Heard, Order, Word, hear};
 use crate::api::reload::Reloads;
 use crate::api::{Door, Endpoint, State, router};
 use crate::event;
-use crate::stats::Counter;
+use crate::stats::{Counter, Snapshot};
 
 /// What the api process inherits besides its context.
 #[derive(Debug)]
@@ -70,6 +70,7 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
             Heard::Order(Order::Begin) => {
                 if let Some((control, listen)) = servers.take() {
                     start(&mut running, &state, &leaving, control, listen)?;
+                    running.spawn(report(Arc::clone(&state), leaving.clone()));
                 }
             }
             Heard::Order(Order::Verdict(true, words)) => state.reloads.answer(Ok(words)),
@@ -120,6 +121,20 @@ fn start(
         running.spawn(async move { axum::serve(listen, routes).with_graceful_shutdown(done).await });
     }
     Ok(())
+}
+
+/// Logs the main figures every `logging.stats_interval`, until the process leaves.
+async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
+    let interval = state.config.logging.stats_interval;
+    loop {
+        let pause = async {
+            if interval.is_zero() { std::future::pending().await } else { tokio::time::sleep(interval).await }
+        };
+        tokio::select! {
+            _ = leaving.wait_for(|leave| *leave) => return Ok(()),
+            () = pause => Snapshot::take(state.shared).log(),
+        }
+    }
 }
 
 /// Lets open requests finish; a verdict that one of them waits for still comes in.

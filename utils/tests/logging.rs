@@ -268,6 +268,8 @@ impl Control for Orders<'_> {
         }
     }
 
+    fn remember(&mut self, _: &daemon_utils::log::Record<'_>) {}
+
     fn stopped_reading(&mut self) {
         let _ = self.0.send(b"quiet");
     }

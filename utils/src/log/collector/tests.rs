@@ -29,6 +29,8 @@ impl Control for Remote {
     fn next(&mut self) -> Told {
         self.commands.try_recv().map_or(Told::Nothing, Told::Command)
     }
+    fn remember(&mut self, _: &Record<'_>) {}
+
     fn stopped_reading(&mut self) {
         let _ = self.quiet.send(());
     }
