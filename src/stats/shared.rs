@@ -17,8 +17,9 @@ use daemon_utils::shm;
 use super::metrics::{Counter, Gauge, Histogram};
 use super::notes::{NOTES_WORDS, Notes};
 
-/// Processes that can be alive at one time: main, and two generations of workers.
-pub const SLOTS: usize = 64;
+/// Processes that can be alive at one time: main, two generations of workers, and tcp workers of older
+/// generations whose clients have not left yet.
+pub const SLOTS: usize = 256;
 /// Pools whose gauges are published.
 pub const POOLS: usize = 1024;
 /// Words of a pool: addresses, free ones, then leases by state.

@@ -49,7 +49,9 @@ impl Supervisor {
 
     fn sleep(&self) -> io::Result<()> {
         let now = Instant::now();
-        let deadlines = [self.transition_deadline(), self.stop_deadline(), self.interfaces_due];
+        // What cannot be acted on now must not wake us.
+        let interfaces = self.interfaces_due.filter(|_| self.transition.is_none() && !self.is_stopping());
+        let deadlines = [self.transition_deadline(), self.stop_deadline(), interfaces];
         let restarts = self.restarts.iter().map(|restart| restart.at).filter(|_| !self.is_switching());
         let next = deadlines.into_iter().flatten().chain(restarts).min();
         let most = next.map_or(LONGEST_SLEEP, |next| next.saturating_duration_since(now).min(LONGEST_SLEEP));
@@ -140,7 +142,7 @@ impl Supervisor {
     }
 
     /// Whether the workers are being exchanged just now.
-    fn is_switching(&self) -> bool {
+    pub(super) fn is_switching(&self) -> bool {
         self.transition.as_ref().is_some_and(super::Transition::is_switching)
     }
 

@@ -196,7 +196,7 @@ impl Supervisor {
         }
     }
 
-    fn complete_transition(&mut self) {
+    pub(super) fn complete_transition(&mut self) {
         let Some(transition) = self.transition.take() else { return };
         self.generation = transition.generation;
         self.shared.set_generation(transition.generation);
