@@ -14,9 +14,20 @@ use super::types::{ClientKey, LeaseState};
 pub(super) struct Batch {
     rows: Vec<LogRow>,
     by_address: HashMap<u32, usize, Spread>,
-    by_client: HashMap<(ClientKey, LinkId), Option<Ipv4Addr>>,
+    by_client: HashMap<(ClientKey, LinkId), Pending>,
     /// Offers that are over once the batch is on disk.
     settled: Vec<(Ipv4Addr, ClientKey)>,
+}
+
+/// What a batch says of a client's lease on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// Nothing: what is committed stands.
+    Untouched,
+    /// It has none any more.
+    Gone,
+    /// Its current or last lease is of this address.
+    At(Ipv4Addr),
 }
 
 impl Batch {
@@ -39,20 +50,20 @@ impl Batch {
         self.rows.get(*self.by_address.get(&u32::from(address))?)
     }
 
-    /// What the batch says of a client's lease on a link: nothing, none, or its address.
-    pub(super) fn of(&self, key: &ClientKey, link: LinkId) -> Option<Option<Ipv4Addr>> {
+    /// What the batch says of a client's lease on a link.
+    pub(super) fn of(&self, key: &ClientKey, link: LinkId) -> Pending {
         if self.by_client.is_empty() {
-            return None;
+            return Pending::Untouched;
         }
-        self.by_client.get(&(key.clone(), link)).copied()
+        self.by_client.get(&(key.clone(), link)).copied().unwrap_or(Pending::Untouched)
     }
 
     pub(super) fn push(&mut self, row: LogRow, link: Option<LinkId>) {
         let (address, key) = (row.lease.address, row.lease.client.key.clone());
         if let Some(link) = link {
             let lease = match row.lease.state {
-                LeaseState::Active | LeaseState::Expired | LeaseState::Released => Some(address),
-                LeaseState::Declined | LeaseState::Conflict => None,
+                LeaseState::Active | LeaseState::Expired | LeaseState::Released => Pending::At(address),
+                LeaseState::Declined | LeaseState::Conflict => Pending::Gone,
             };
             self.by_client.insert((key.clone(), link), lease);
         }

@@ -151,8 +151,8 @@ impl Cache {
             slot
         } else {
             self.records.push(record);
-            // There are fewer than 2³² addresses, so fewer records.
-            (self.records.len() - 1) as u32
+            // One for each address, so there are never more than 2³².
+            u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX)
         };
         self.by_address.insert(u32::from(row.address), slot);
         if let Some((index, offset)) = self.place(row.address, pool) {

@@ -24,10 +24,9 @@ impl<S: LeaseStore> LeaseManager<S> {
             .offers
             .held_for(&client.key, self.now)
             .filter(|address| self.topology.link_at(*address).is_some_and(|at| Some(at) == link));
-        let known = last.into_iter().chain(wish).chain(before);
+        let mut known = last.into_iter().chain(wish).chain(before);
         let Some((address, pool)) = known
-            .filter_map(|address| self.hold(address, client, scope))
-            .next()
+            .find_map(|address| self.hold(address, client, scope))
             .or_else(|| scope.pools.iter().find_map(|pool| self.nearest_free(*pool, client, scope)))
             .or_else(|| scope.pools.iter().find_map(|pool| self.longest_ended(*pool, client, scope)))
         else {

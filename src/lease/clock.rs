@@ -1,4 +1,4 @@
-//! The lease clock: seconds that run with `CLOCK_BOOTTIME` (clock_gettime(2)), so that a step of the wall clock neither
+//! The lease clock: seconds that run with `CLOCK_BOOTTIME` (`clock_gettime(2)`), so that a step of the wall clock neither
 //! ends nor prolongs a lease, and that count on while the machine sleeps. The one place that reads the time for leases.
 //!
 //! Lease time = boot time + offset. The offset is fixed once a boot and kept in the lease file; it makes lease time equal to

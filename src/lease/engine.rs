@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::config::model::DeclineHold;
 
-use super::batch::Batch;
+use super::batch::{Batch, Pending};
 use super::cache::Cache;
 use super::offers::{Holder, Offers};
 use super::pools::{LinkId, Topology};
@@ -338,8 +338,9 @@ impl<S> LeaseManager<S> {
     /// The address of a client's current or last lease on a link.
     pub(super) fn binding(&self, key: &ClientKey, link: LinkId) -> Option<Ipv4Addr> {
         let address = match self.batch.of(key, link) {
-            Some(pending) => pending?,
-            None => self.cache.of(key, link)?.address,
+            Pending::At(address) => address,
+            Pending::Gone => return None,
+            Pending::Untouched => self.cache.of(key, link)?.address,
         };
         // In between, the batch may have given it to somebody else.
         let held = self.held(address)?;

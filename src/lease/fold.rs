@@ -171,7 +171,7 @@ fn apply_address(store: &SqliteStore, group: &[FoldRow]) -> rusqlite::Result<i64
         let mut grant = current.and_then(|current| current.grant);
         match row.event {
             LeaseEvent::Renewed if open.is_some_and(|open| open.grant.is_some()) => {
-                end("active", row.expires)?
+                end("active", row.expires)?;
             }
             LeaseEvent::Granted | LeaseEvent::Renewed => {
                 match open {
@@ -195,12 +195,11 @@ fn apply_address(store: &SqliteStore, group: &[FoldRow]) -> rusqlite::Result<i64
             expires: row.expires,
         });
     }
-    match current {
-        Some(current) => write_lease(store, last.seq, current.grant)?,
-        None => {
-            let mut statement = store.connection().prepare_cached("DELETE FROM leases WHERE address = ?1")?;
-            statement.execute([last.address])?;
-        }
+    if let Some(current) = current {
+        write_lease(store, last.seq, current.grant)?;
+    } else {
+        let mut statement = store.connection().prepare_cached("DELETE FROM leases WHERE address = ?1")?;
+        statement.execute([last.address])?;
     }
     Ok(opened)
 }

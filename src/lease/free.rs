@@ -112,8 +112,8 @@ impl FreeIndex {
         if above == 0 {
             return None;
         }
-        let w = u64::from(above.trailing_zeros());
-        Some(w * WORD + u64::from((!chunk.words[w as usize]).trailing_zeros()))
+        let w = above.trailing_zeros();
+        Some(u64::from(w) * WORD + u64::from((!chunk.words[w as usize]).trailing_zeros()))
     }
 
     fn previous_in(&self, c: usize, offset: u64) -> Option<u64> {
@@ -121,23 +121,19 @@ impl FreeIndex {
         let w = offset / WORD;
         let here = !chunk.words[w as usize] & (u64::MAX >> (WORD - 1 - offset % WORD));
         if here != 0 {
-            return Some(w * WORD + highest(here));
+            return Some(w * WORD + u64::from(here.ilog2()));
         }
         let below = ((1_u64 << w) - 1) & !chunk.full;
         if below == 0 {
             return None;
         }
-        let w = highest(below);
-        Some(w * WORD + highest(!chunk.words[w as usize]))
+        let w = below.ilog2();
+        Some(u64::from(w) * WORD + u64::from((!chunk.words[w as usize]).ilog2()))
     }
 }
 
 fn place(offset: u64) -> (usize, usize, u64) {
     ((offset / CHUNK) as usize, (offset % CHUNK / WORD) as usize, 1 << (offset % WORD))
-}
-
-fn highest(word: u64) -> u64 {
-    u64::from(63 - word.leading_zeros())
 }
 
 fn next_zero(bits: &[u64], from: usize, end: usize) -> Option<usize> {

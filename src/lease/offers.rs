@@ -202,7 +202,8 @@ fn tag_of(word: u64) -> u64 {
 }
 
 fn client_of(word: u64) -> u32 {
-    (word & u64::from(u32::MAX)) as u32
+    // Masked to 32 bits.
+    u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0)
 }
 
 fn live(word: u64, now: Timestamp) -> bool {

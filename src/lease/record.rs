@@ -57,7 +57,7 @@ impl Packed {
             flags |= HARDWARE;
             let own = client.hardware.bytes();
             // At most 16 bytes, by construction.
-            bytes.extend([client.hardware.kind(), own.len() as u8]);
+            bytes.extend([client.hardware.kind(), u8::try_from(own.len()).unwrap_or(0)]);
             bytes.extend_from_slice(own);
         }
         if let Some(relay) = client.relay {

@@ -69,7 +69,8 @@ fn history_has_one_interval_for_each_holder_and_tells_how_it_ended() {
     keeper(&file).finish().unwrap();
     let history = folded(&file).1;
     let line = |grant: u32, n: u32, starts: Timestamp, ends: Timestamp, how: &str| {
-        let key: String = client(n).key.as_bytes().iter().map(|b| format!("{b:02X}")).collect();
+        let bytes = client(n).key.as_bytes().iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>();
+        let key = bytes.concat();
         format!("{} {grant} {key} {} {} {how}", u32::from(address), starts.0, ends.0)
     };
     assert_eq!(

@@ -74,8 +74,7 @@ pub(super) fn settings() -> EngineSettings {
 }
 
 pub(super) fn client(n: u32) -> Client {
-    let [a, b, c, d] = n.to_be_bytes();
-    let hardware = HardwareAddress::new(1, &[2, 0, a, b, c, d]).unwrap();
+    let hardware = HardwareAddress::new(1, &[&[2, 0], &n.to_be_bytes()[..]].concat()).unwrap();
     Client {
         key: ClientKey::by_hardware(&hardware),
         hardware,

@@ -1,4 +1,4 @@
-//! Several workers on one lease file: no address is ever leased twice, no ACKed lease is lost. (The same with processes
+//! Several workers on one lease file: no address is ever leased twice, no lease after its ACK is lost. (The same with processes
 //! is a test of its own outside; a test harness with threads must not fork.)
 
 use std::sync::Barrier;
