@@ -20,9 +20,10 @@ impl Client {
     pub fn new(n: u32, port: u16) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let [a, b, c, d] = n.to_be_bytes();
+        let mut mac = [2, 0, 0, 0, 0, 0];
+        mac[2..].copy_from_slice(&n.to_be_bytes());
         let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        Self { socket, server, mac: [2, 0, a, b, c, d], xid: n.wrapping_mul(2_654_435_761) }
+        Self { socket, server, mac, xid: n.wrapping_mul(2_654_435_761) }
     }
 
     /// A message of this client.
