@@ -24,8 +24,6 @@ pub(super) struct Batch {
 pub(super) enum Pending {
     /// Nothing: what is committed stands.
     Untouched,
-    /// It has none any more.
-    Gone,
     /// Its current or last lease is of this address.
     At(Ipv4Addr),
 }
@@ -61,11 +59,13 @@ impl Batch {
     pub(super) fn push(&mut self, row: LogRow, link: Option<LinkId>) {
         let (address, key) = (row.lease.address, row.lease.client.key.clone());
         if let Some(link) = link {
-            let lease = match row.lease.state {
-                LeaseState::Active | LeaseState::Expired | LeaseState::Released => Pending::At(address),
-                LeaseState::Declined | LeaseState::Conflict => Pending::Gone,
-            };
-            self.by_client.insert((key.clone(), link), lease);
+            match row.lease.state {
+                LeaseState::Active | LeaseState::Expired | LeaseState::Released => {
+                    self.by_client.insert((key.clone(), link), Pending::At(address));
+                }
+                // A rest is nobody's lease; the client may well hold another address.
+                LeaseState::Declined | LeaseState::Conflict => (),
+            }
         }
         self.settled.push((address, key));
         self.by_address.insert(u32::from(address), self.rows.len());

@@ -339,7 +339,6 @@ impl<S> LeaseManager<S> {
     pub(super) fn binding(&self, key: &ClientKey, link: LinkId) -> Option<Ipv4Addr> {
         let address = match self.batch.of(key, link) {
             Pending::At(address) => address,
-            Pending::Gone => return None,
             Pending::Untouched => self.cache.of(key, link)?.address,
         };
         // In between, the batch may have given it to somebody else.

@@ -252,6 +252,19 @@ fn decline_quarantines_address() {
 }
 
 #[test]
+fn declining_an_offer_leaves_the_lease_that_the_same_batch_granted() {
+    let mut engine = engine("10.0.0.100-10.0.0.104");
+    let offered = engine.discover_at(START, 1).unwrap();
+    let leased = ip(if offered == ip("10.0.0.100") { "10.0.0.101" } else { "10.0.0.100" });
+    let bound = engine.at(START, |m| {
+        m.request(&client(1), &LAN, Ask::Renewing(leased), &hour);
+        assert_ne!(m.decline(&client(1), offered), Declined::NotHolder);
+        m.lease_of(&client(1).key, &LAN).map(|lease| lease.address)
+    });
+    assert_eq!(bound, Some(leased));
+}
+
+#[test]
 fn rest_doubles_until_a_client_has_lived_with_the_address() {
     let mut engine = engine("10.0.0.100-10.0.0.100");
     let address = ip("10.0.0.100");
