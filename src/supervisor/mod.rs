@@ -101,6 +101,8 @@ struct Supervisor {
 /// The caller comes back when every worker serves (its words go to stdout) or with the reason (to stderr, code
 /// 1). With `foreground`, or where the configuration says so, this process itself becomes main.
 pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
+    // Before anything owns a descriptor.
+    daemon::sanitize().map_err(|error| format!("could not put the process in order: {error}"))?;
     let loaded = settings::load(&manager).map_err(|report| report.to_string())?;
     let config = Arc::new(loaded.config);
     let mut warnings: Vec<String> = loaded.warnings.iter().map(|problem| problem.reason.clone()).collect();

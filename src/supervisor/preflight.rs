@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use daemon_utils::channel::{Channel, MAX_MESSAGE, Received};
 use daemon_utils::process::{self, Exit};
 use daemon_utils::sandbox::{self, Identity, Privileges};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chown, geteuid};
 
 use crate::config::Config;
@@ -65,6 +66,10 @@ pub(super) fn privilege(config: &Config, warnings: &mut Vec<String>) -> Result<P
 /// Makes the folders that are missing. The state folder is the workers' own.
 pub(super) fn folders(config: &Config, privilege: &Privilege) -> Result<(), PreflightError> {
     let state = &config.daemon.state_dir;
+    if let Some(above) = state.parent() {
+        // Others pass through it, the workers among them.
+        make_folder(above, 0o755)?;
+    }
     if make_folder(state, 0o750)?
         && let Privileges::Worker(Identity { uid, gid, .. }) = &privilege.worker
     {
@@ -87,11 +92,11 @@ fn make_folder(path: &Path, mode: u32) -> Result<bool, PreflightError> {
     }
     // What is made in a world-writable folder such as /tmp must be the user's alone.
     let mode = if geteuid().is_root() { mode } else { 0o700 };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map(|()| true)
+    // The mode decides, not the umask, which is for files.
+    let before = umask(Mode::empty());
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+    umask(before);
+    made.map(|()| true)
         .map_err(|source| PreflightError::Folder { path: path.to_owned(), source })
 }
 

@@ -141,9 +141,19 @@ impl Supervisor {
         self.transition.as_ref().is_some_and(|t| !t.switching && t.generation == generation)
     }
 
-    /// Gives up the new generation; the old one goes on as if nothing had been.
+    /// Gives up the new generation; the old one goes on as if nothing had been. While workers are being exchanged
+    /// only the end of the daemon does this.
     pub(super) fn fail_transition(&mut self, reason: &str) {
         let Some(transition) = self.transition.take() else { return };
+        if transition.switching {
+            // The old logger may have left already: the new one writes down how the daemon stops.
+            let new = |child: &&mut super::Child| {
+                child.generation == transition.generation && child.kind == Kind::Logger
+            };
+            for logger in self.children.iter_mut().filter(new).filter(|child| child.state == State::Ready) {
+                logger.tell(&Order::Begin);
+            }
+        }
         self.dismiss(transition.generation);
         self.finish(transition.reason, transition.asked_by, Err(reason.to_owned()));
     }
@@ -208,10 +218,13 @@ impl Supervisor {
         self.finish(transition.reason, transition.asked_by, Ok(words));
     }
 
-    /// Ends the workers of a generation that will not come into force.
+    /// Ends the workers of a generation that will not come into force. A logger that has begun ends with the last
+    /// writer.
     fn dismiss(&mut self, generation: u64) {
         for child in self.children.iter_mut().filter(|child| child.generation == generation) {
-            child.tell(&Order::Stop);
+            if child.kind != Kind::Logger || child.state != State::Serving {
+                child.tell(&Order::Stop);
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 
 pub mod dhcp;
 pub mod netns;
+pub mod proc;
+pub mod traffic;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -254,4 +256,34 @@ pub fn has(program: &str, test: &str) -> bool {
         eprintln!("skipped: {test}: {program} is not installed");
     }
     found
+}
+
+/// Everything on loopback, with DHCP on any port.
+pub const ALL: &str = "\
+tcp: {address: 127.0.0.1, port: 0, max_clients: 100}
+udp: {address: 127.0.0.1, port: 0}
+dhcp:
+  interfaces: [lo]
+  port: 0
+  subnets:
+    demo:
+      network: 127.0.0.0/8
+      interface: lo
+      pools: {main: {range: 127.100.0.10-127.100.40.250}}
+";
+
+impl Daemon {
+    /// The port at which DHCP is served on loopback.
+    #[track_caller]
+    pub fn dhcp_port(&self) -> u16 {
+        let status = self.status();
+        let endpoints = status["endpoints"].as_array().unwrap();
+        let endpoint = endpoints.iter().find(|endpoint| endpoint["service"] == "dhcp").unwrap();
+        endpoint["address"].as_str().unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Sends main a signal.
+    pub fn signal(&self, which: nix::sys::signal::Signal) {
+        signal(self.pid(), which);
+    }
 }

@@ -53,11 +53,13 @@ pub struct Report {
 }
 
 /// Repairs what a caller may have left behind: a closed 0, 1 or 2 becomes /dev/null, every descriptor above 2 is
-/// closed, signals are as new.
+/// closed, signals are as new, and so is the umask (one that takes the owner's own rights away would leave files that
+/// nobody can use).
 ///
 /// The first thing in `start`, before anything owns a descriptor (see [`keep_only`]).
 pub fn sanitize() -> io::Result<()> {
     reset_inherited();
+    umask(UMASK);
     loop {
         // The lowest free number comes out, so this fills 0, 1 and 2 in turn.
         let null = dev_null()?;
