@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
 
 pub mod dhcp;
+pub mod echo;
 pub mod netns;
 pub mod proc;
 pub mod traffic;
