@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
 
 pub mod dhcp;
+pub mod lab;
 pub mod netns;
 
 use std::fs;
