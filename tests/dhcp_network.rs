@@ -63,15 +63,18 @@ fn broadcast(mut message: Message) -> Message {
 }
 
 fn request(client: &Client, offer: &Message) -> Message {
-    let wish =
-        [DhcpOption::RequestedIpAddress(offer.yiaddr()), DhcpOption::ServerIdentifier(server_id(offer).unwrap())];
+    let wish = [
+        DhcpOption::RequestedIpAddress(offer.yiaddr()),
+        DhcpOption::ServerIdentifier(server_id(offer).unwrap()),
+    ];
     client.message(MessageType::Request, &wish)
 }
 
 /// DISCOVER to ACK with the broadcast flag set.
 #[track_caller]
 fn lease(client: &Client) -> Message {
-    let offer = lab::until(client, &broadcast(client.message(MessageType::Discover, &[])), MessageType::Offer);
+    let offer =
+        lab::until(client, &broadcast(client.message(MessageType::Discover, &[])), MessageType::Offer);
     lab::until(client, &broadcast(request(client, &offer)), MessageType::Ack)
 }
 
@@ -149,7 +152,7 @@ fn client_with_an_address_renews_by_unicast_and_rebinds_by_broadcast() {
         return;
     }
     let lab = Lab::new();
-    let _daemon = lab.daemon(LAN);
+    let daemon = lab.daemon(LAN);
     let mut client = lab.broadcaster(1);
     let address = lease(&client).yiaddr();
     lab.client.address("cli0", &format!("{address}/24"));
@@ -172,7 +175,7 @@ fn client_with_an_address_renews_by_unicast_and_rebinds_by_broadcast() {
     let mut release = client.message(MessageType::Release, &[DhcpOption::ServerIdentifier(SERVER)]);
     release.set_ciaddr(address);
     client.send(&release);
-    _daemon.wait_log(&["DHCP_LEASE_RELEASED", &address.to_string()]);
+    daemon.wait_log(&["DHCP_LEASE_RELEASED", &address.to_string()]);
 }
 
 #[test]
@@ -252,7 +255,10 @@ dhcp:
         assert_eq!(server_id(&ack), Some(Ipv4Addr::new(a, b, c, 1)));
         leased.push(ack.yiaddr());
     }
-    assert!(leased[..3].iter().all(|address| address.octets()[1] == 0), "the first subnet fills first: {leased:?}");
+    assert!(
+        leased[..3].iter().all(|address| address.octets()[1] == 0),
+        "the first subnet fills first: {leased:?}"
+    );
     assert!(leased[3..].iter().all(|address| address.octets()[1] == 1), "then the next one: {leased:?}");
     let rows = "SELECT subnet, pool, count(*) FROM lease_list GROUP BY 1, 2 ORDER BY 1, 2";
     let wanted = [["first", "high", "1"], ["first", "low", "2"], ["second", "main", "2"]];
@@ -266,7 +272,8 @@ fn subnets_of_their_own_on_one_interface_are_chosen_by_the_address() {
     }
     let lab = Lab::new();
     lab.server.address("srv0", "10.1.0.1/24");
-    let second = "  subnets:\n    other: {network: 10.1.0.0/24, pools: {main: {range: 10.1.0.100-10.1.0.101}}}";
+    let second =
+        "  subnets:\n    other: {network: 10.1.0.0/24, pools: {main: {range: 10.1.0.100-10.1.0.101}}}";
     let _daemon = lab.daemon(&LAN.replace("  subnets:", second));
     let client = lab.broadcaster(1);
     assert_eq!(lease(&client).yiaddr().octets()[1], 0, "a new client gets an address of the first subnet");
@@ -314,7 +321,8 @@ fn renumbered_interface_is_followed() {
         return;
     }
     let lab = Lab::new();
-    let second = "  subnets:\n    next: {network: 10.6.0.0/24, pools: {main: {range: 10.6.0.100-10.6.0.199}}}";
+    let second =
+        "  subnets:\n    next: {network: 10.6.0.0/24, pools: {main: {range: 10.6.0.100-10.6.0.199}}}";
     let daemon = lab.daemon(&LAN.replace("  subnets:", second));
     let client = lab.broadcaster(1);
     let old = lease(&client).yiaddr();
