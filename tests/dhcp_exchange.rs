@@ -140,6 +140,8 @@ fn client_renews_reboots_and_rebinds_with_the_same_address() {
     let renewed = client.renew(leased).expect("no answer to the renewal");
     assert_eq!((kind(&renewed), renewed.yiaddr(), renewed.ciaddr()), (MessageType::Ack, leased, leased));
     assert_times(&renewed, 3600);
+    // However early it comes.
+    daemon.wait_log(&["DHCP_LEASE_RENEWED", &leased.to_string()]);
     let reboot = client.message(MessageType::Request, &[DhcpOption::RequestedIpAddress(leased)]);
     let rebooted = client.ask(&reboot).expect("no answer to init-reboot");
     assert_eq!((kind(&rebooted), rebooted.yiaddr()), (MessageType::Ack, leased));
