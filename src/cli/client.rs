@@ -13,6 +13,10 @@ use serde::de::DeserializeOwned;
 
 /// Longest wait for an answer: a reload waits for its new workers.
 const WITHIN: Duration = Duration::from_secs(100);
+/// An api process that hands over to the next generation closes the connections whose request it has not read yet.
+/// The next one accepts at once, so few tries are enough. Every request may be made twice without harm.
+const TRIES: u32 = 10;
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// What came of asking.
 #[derive(Debug)]
@@ -48,7 +52,7 @@ fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&error))?;
     let answer = runtime.block_on(async {
-        tokio::time::timeout(WITHIN, exchange(socket, method, path))
+        tokio::time::timeout(WITHIN, persist(socket, &method, path))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))?
     });
@@ -66,8 +70,23 @@ fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result
     }
 }
 
-/// One request over one connection: whether it was granted, and the body.
-async fn exchange(socket: &Path, method: Method, path: &str) -> io::Result<(bool, Bytes)> {
+/// Asks until somebody answers; an error of the connection that came before any answer is tried again.
+async fn persist(socket: &Path, method: &Method, path: &str) -> io::Result<(bool, Bytes)> {
+    let mut tries = 1;
+    loop {
+        match exchange(socket, method, path).await {
+            Err(error) if error.kind() == io::ErrorKind::Other && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(AGAIN).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// One request over one connection: whether it was granted, and the body. Errors of kind `Other`: the connection
+/// ended before the answer did.
+async fn exchange(socket: &Path, method: &Method, path: &str) -> io::Result<(bool, Bytes)> {
     let stream = tokio::net::UnixStream::connect(socket).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;

@@ -119,7 +119,10 @@ impl<S: LeaseStore> LeaseManager<S> {
             Ask::Rebinding(address) => self.extending(client, scope, address, false),
         };
         match decided {
-            Ok((address, pool)) => self.grant(client, self.link(scope), address, pool, lease_secs(pool)),
+            Ok((address, pool)) => {
+                let extends = matches!(ask, Ask::Renewing(_) | Ask::Rebinding(_));
+                self.grant(client, self.link(scope), address, pool, lease_secs(pool), extends)
+            }
             Err(answer) => answer,
         }
     }
@@ -220,6 +223,7 @@ impl<S: LeaseStore> LeaseManager<S> {
         address: Ipv4Addr,
         pool: PoolId,
         secs: u32,
+        extends: bool,
     ) -> Answer {
         let other = link
             .and_then(|link| self.binding(&client.key, link))
@@ -238,7 +242,10 @@ impl<S: LeaseStore> LeaseManager<S> {
             && held.is_some_and(|held| held.expires == expires && held.client == ClientRef::from(&holder));
         // Who renews has lived with the address: it is no longer suspect.
         let declines = if renewal { 0 } else { held.map_or(0, |held| held.declines) };
-        let event = if renewal && starts != self.now { AckEvent::Renewed } else { AckEvent::Granted };
+        // A REQUEST that is sent again within the second of the grant is the same grant; one that says that the client
+        // uses the address already is a renewal, however early.
+        let again = renewal && (extends || starts != self.now);
+        let event = if again { AckEvent::Renewed } else { AckEvent::Granted };
         if let Some(other) = other {
             self.end_lease(other);
         }

@@ -5,6 +5,7 @@
 
 pub mod dhcp;
 pub mod echo;
+pub mod lab;
 pub mod netns;
 pub mod proc;
 pub mod traffic;
