@@ -45,7 +45,6 @@ pub use restart::changes_needing_restart;
 pub use sources::{DEFAULT_FILE, FILE_VARIABLE, Sources, find_file};
 pub use units::{DurationError, parse_duration};
 
-use places::Places;
 use section::Reader;
 
 /// Loads the configuration from its sources, as often as asked.
@@ -61,8 +60,10 @@ pub struct Loaded {
     pub config: Config,
     /// What an operator should look at.
     pub warnings: Vec<Problem>,
-    places: Places,
 }
+
+/// What a higher layer found wrong: the dotted key (such as `dhcp.subnets.lan.options.routers`), the reason, a hint.
+pub type Finding = (String, String, Option<String>);
 
 impl ConfigManager {
     /// A manager for these sources.
@@ -90,16 +91,26 @@ impl ConfigManager {
 
     /// Reads all sources anew. Errors: everything that is wrong with them, at once.
     pub fn load(&self) -> Result<Loaded, Report> {
+        self.load_with(|_| Vec::new())
+    }
+
+    /// The same with the checks of a higher layer, so that its errors are reported together with all others.
+    ///
+    /// `further` gets what could be read, with defaults in the place of what is wrong.
+    pub fn load_with(&self, further: impl FnOnce(&Config) -> Vec<Finding>) -> Result<Loaded, Report> {
         let (tree, places) = sources::merge(&self.sources)?;
         let base = self.sources.base();
         let reader = Reader::new(&tree, &places, &base);
         let config = read(&reader, &daemon::Paths::new(&self.sources));
         checks::check(&config, &reader);
+        for (key, reason, hint) in further(&config) {
+            reader.error(&key, reason, hint);
+        }
         let problems = reader.into_problems();
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(Report::new(problems));
         }
-        Ok(Loaded { config, warnings: Report::new(problems).problems, places })
+        Ok(Loaded { config, warnings: Report::new(problems).problems })
     }
 }
 
@@ -117,12 +128,4 @@ fn read(reader: &Reader<'_>, paths: &daemon::Paths) -> Config {
     };
     root.finish();
     config
-}
-
-impl Loaded {
-    /// An error at `key` (dotted, such as `dhcp.subnets.lan.options.routers`) that a higher layer found, with the
-    /// place where the value was said.
-    pub fn problem(&self, key: &str, reason: impl Into<String>, hint: Option<String>) -> Problem {
-        self.places.problem(key, Severity::Error, reason.into(), hint)
-    }
 }

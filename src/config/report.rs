@@ -1,7 +1,8 @@
 //! Problems found in a configuration, and how they are shown.
 //!
 //! Owns the wording around a problem (place, line, hint), not the reasons themselves. Made by every part of the
-//! loader and, through [`Loaded::problem`](super::Loaded::problem), by higher layers; printed by the commands.
+//! loader and, through
+//! [`ConfigManager::load_with`](super::ConfigManager::load_with), by higher layers; printed by the commands.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -265,13 +265,14 @@ impl Supervisor {
                 let applied = verdict.is_ok();
                 let counter = if applied { Counter::ReloadApplied } else { Counter::ReloadRefused };
                 self.shared.slot(0).count(counter);
+                // First: who has just asked for more wants to read of it.
+                sender::set_levels(settings::levels(&self.config));
                 match &verdict {
                     Ok(words) => {
                         event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");
                     }
                     Err(why) => event!(ConfigRefused; "configuration refused, nothing has changed: {why}"),
                 }
-                sender::set_levels(settings::levels(&self.config));
                 self.notify_ready();
             }
         }

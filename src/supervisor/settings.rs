@@ -19,13 +19,8 @@ pub struct Settings {
 
 /// Reads all sources and lets every layer check them. Errors: all of them, each with its place.
 pub fn load(manager: &ConfigManager) -> Result<Settings, Report> {
-    let loaded = manager.load()?;
-    let found = options::check(&loaded.config);
-    if found.is_empty() {
-        return Ok(Settings { config: loaded.config, warnings: loaded.warnings });
-    }
-    let problems = found.into_iter().map(|(key, reason, hint)| loaded.problem(&key, reason, hint));
-    Err(Report::new(problems.chain(loaded.warnings.iter().cloned()).collect()))
+    let loaded = manager.load_with(options::check)?;
+    Ok(Settings { config: loaded.config, warnings: loaded.warnings })
 }
 
 /// Refuses a reload that changes what only a restart can change.

@@ -1,12 +1,9 @@
 //! Checks every option map of a configuration against the table. Called by the configuration check.
 
-use crate::config::Config;
 use crate::config::model::Options;
+use crate::config::{Config, Finding};
 
 use super::{OptionValue, ValueError, resolve};
-
-/// One finding: the dotted key, the reason, a hint.
-pub type Finding = (String, String, Option<String>);
 
 /// What is wrong with the options of all levels: names that the table lacks, values that do not fit their type,
 /// options that belong to the server, one option given twice.

@@ -1,0 +1,353 @@
+//! What the daemon says of its configuration: every mistake at once, each with its place and what to do, before
+//! anything has changed; and what `--set` and the file's folder mean, also after a reload.
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use common::{BASE, BINARY, Daemon, ECHO, folder, text};
+
+/// Runs a command on a file of this text; the folder holds it as `c.yaml`.
+fn run_on(yaml: &str, args: &[&str]) -> Output {
+    let folder = folder();
+    fs::write(folder.path().join("c.yaml"), yaml).unwrap();
+    run_in(folder.path(), "c.yaml", args)
+}
+
+fn run_in(folder: &Path, file: &str, args: &[&str]) -> Output {
+    Command::new(BINARY).args(["-c", file]).args(args).current_dir(folder).output().unwrap()
+}
+
+/// Both outputs of a `check` that must fail, without the last line feed.
+#[track_caller]
+fn refused(yaml: &str, args: &[&str]) -> String {
+    let output = run_on(yaml, &[&["check"], args].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(output.stdout.is_empty(), "a report belongs on stderr: {}", text(&output));
+    text(&output).trim_end().to_owned()
+}
+
+const MISTAKES: &str = "\
+tcp:
+  port: 70000
+  prot: 5
+  when_full: rejct
+dhcp:
+  interfaces: [lo]
+  rapid_commit: true
+  lease_time: {default: 1h, max: 5m}
+  options:
+    routers: nope
+    domain-name-servers: [10.0.0.1, x]
+  subnets:
+    lan:
+      network: 10.0.0.7/24
+    other:
+      network: 10.1.0.0/24
+      options: {interface-mtu: wide}
+      pools:
+        main: {range: 10.1.0.20-10.1.0.10}
+";
+
+// --- check -----------------------------------------------------------------------------------------------
+
+#[test]
+fn check_prints_every_mistake_of_every_layer_at_once_in_the_order_of_the_file() {
+    let said = refused(MISTAKES, &[]);
+    let places: Vec<&str> = said.lines().filter(|line| line.starts_with("c.yaml:")).collect();
+    let expected = [
+        ("c.yaml:2: tcp.port: ", "70000"),
+        ("c.yaml:3: tcp.prot: ", "unknown key"),
+        ("c.yaml:4: tcp.when_full: ", "rejct"),
+        ("c.yaml:7: dhcp.rapid_commit: ", "not available in this version"),
+        ("c.yaml:8: dhcp.lease_time: ", "longer than max"),
+        ("c.yaml:10: dhcp.options.routers: ", "nope"),
+        ("c.yaml:11: dhcp.options.domain-name-servers: ", "\"x\""),
+        ("c.yaml:14: dhcp.subnets.lan.network: ", "host bits"),
+        ("c.yaml:17: dhcp.subnets.other.options.interface-mtu: ", "wide"),
+        ("c.yaml:19: dhcp.subnets.other.pools.main.range: ", "ends before it begins"),
+    ];
+    assert_eq!(places.len(), expected.len(), "{said}");
+    for (line, (place, reason)) in places.iter().zip(expected) {
+        assert!(line.starts_with(place) && line.contains(reason), "{line}\n  is not {place}…{reason}…");
+    }
+    // The line itself, and what to do.
+    assert!(said.contains("\n    3 |   prot: 5\n  hint: did you mean port?"), "{said}");
+    assert!(said.contains("hint: did you mean reject?"), "{said}");
+    assert!(
+        said.contains("\n    7 |   rapid_commit: true\n  hint: leave it out or set it to false"),
+        "{said}"
+    );
+}
+
+#[test]
+fn check_as_json_says_the_same() {
+    let output = run_on(MISTAKES, &["check", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let problems = report["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 10, "{report:#}");
+    let unknown = problems.iter().find(|problem| problem["key"] == "tcp.prot").unwrap();
+    assert_eq!(
+        (&unknown["file"], &unknown["line"], &unknown["column"]),
+        (&"c.yaml".into(), &3.into(), &9.into())
+    );
+    assert_eq!((&unknown["severity"], &unknown["source"]), (&"error".into(), &"file".into()));
+    assert_eq!(unknown["reason"], "unknown key");
+    assert_eq!(unknown["hint"], "did you mean port?");
+    let good = run_on(ECHO, &["check", "--json"]);
+    assert!(good.status.success());
+    assert_eq!(serde_json::from_slice::<Value>(&good.stdout).unwrap()["problems"], Value::Array(vec![]));
+}
+
+#[test]
+fn good_file_and_shipped_files_pass() {
+    let output = run_on(ECHO, &["check"]);
+    assert!(
+        output.status.success() && text(&output).contains("c.yaml: no mistakes found"),
+        "{}",
+        text(&output)
+    );
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["config/config.yaml", "config/lab.yaml"] {
+        let output = run_in(folder, file, &["check"]);
+        assert!(output.status.success(), "{file}: {}", text(&output));
+        assert!(output.stderr.is_empty(), "{file} has warnings: {}", text(&output));
+    }
+}
+
+#[test]
+fn syntax_errors_are_reported_with_their_line() {
+    assert_eq!(
+        refused("tcp:\n  port: 1\n\tbad: 2\n", &[]).lines().next().unwrap(),
+        "c.yaml:3: found a tab character that violates indentation"
+    );
+    let doubled = refused("tcp:\n  port: 1\n  port: 2\n", &[]);
+    assert!(doubled.starts_with("c.yaml:3: tcp: the section has twice the key \"port\""), "{doubled}");
+    let unclosed = refused("tcp: {port: 1\nudp: 3\n", &[]);
+    assert!(unclosed.starts_with("c.yaml:2: "), "{unclosed}");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_reported_with_a_hint() {
+    let folder = folder();
+    for (file, reason) in [
+        ("missing.yaml", "missing.yaml: the file could not be opened: no such file or directory"),
+        ("folder.yaml", "folder.yaml: this is a folder"),
+        ("c.toml", "c.toml: files ending in .toml cannot be read"),
+        ("latin.yaml", "latin.yaml:2: the file is not UTF-8 text"),
+        ("empty.yaml", "empty.yaml: the file is empty"),
+    ] {
+        match file {
+            "folder.yaml" => fs::create_dir(folder.path().join(file)).unwrap(),
+            "latin.yaml" => fs::write(folder.path().join(file), b"tcp:\n  x: \xe4\n").unwrap(),
+            "missing.yaml" => (),
+            _ => fs::write(folder.path().join(file), "").unwrap(),
+        }
+        let output = run_in(folder.path(), file, &["check"]);
+        assert_eq!(output.status.code(), Some(1), "{file}");
+        assert!(text(&output).starts_with(reason), "{file}: {}", text(&output));
+    }
+}
+
+#[test]
+fn set_is_checked_like_the_file_and_named_as_the_place() {
+    let said = refused(
+        "tcp: {prot: 1}\ndhcp: {enabled: false}\n",
+        &["--set", "tcp.port=70000", "--set", "udp.prot=1"],
+    );
+    assert!(said.contains("c.yaml:1: tcp.prot: unknown key"), "{said}");
+    assert!(said.contains("--set tcp.port=70000: tcp.port: 70000 is not a port"), "{said}");
+    assert!(said.contains("--set udp.prot=1: udp.prot: unknown key\n  hint: did you mean port?"), "{said}");
+    let said = refused(ECHO, &["--set", "tcp.port", "--set", ".x=1", "--set", "udp.address=*"]);
+    for expected in
+        ["--set tcp.port: no value is given", "--set .x=1: \".x\" is not a key", "--set udp.address=*: "]
+    {
+        assert!(said.contains(expected), "{said}");
+    }
+    assert!(said.contains("hint: write --set tcp.port=9000"), "{said}");
+}
+
+#[test]
+fn keys_that_later_versions_serve_are_refused_unless_they_say_off() {
+    let off = "\
+daemon: {watch_config: false}
+dhcp:
+  enabled: false
+  rapid_commit: false
+  classes: {}
+  security: {allow: [], deny: [], unknown_clients: allow, trusted_relays: [], max_leases_per_circuit: 0}
+";
+    let output = run_on(off, &["check"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let on = off.replace("false", "true").replace("deny: []", "deny: [\"66:66:*\"]");
+    let said = refused(&on.replace("enabled: true", "interfaces: [lo]"), &[]);
+    for key in ["daemon.watch_config", "dhcp.rapid_commit", "dhcp.security.deny"] {
+        assert!(said.contains(&format!("{key}: this is not available in this version")), "{said}");
+    }
+}
+
+#[test]
+fn options_of_the_wrong_type_are_reported_at_every_level() {
+    let yaml = "\
+dhcp:
+  interfaces: [lo]
+  options:
+    domain-name-servers: example.org
+    no-such-option: 1
+    option-224: {hex: xyz}
+  subnets:
+    lan:
+      network: 10.0.0.0/24
+      options:
+        routers:
+          - 10.0.0.1
+          - 10.0.0.256
+      pools:
+        main:
+          range: 10.0.0.10-10.0.0.20
+          options:
+            default-ip-ttl: 300
+";
+    let said = refused(yaml, &[]);
+    for line in [
+        "c.yaml:4: dhcp.options.domain-name-servers: ",
+        "c.yaml:5: dhcp.options.no-such-option: ",
+        "c.yaml:6: dhcp.options.option-224: ",
+        "dhcp.subnets.lan.options.routers: ",
+        "c.yaml:18: dhcp.subnets.lan.pools.main.options.default-ip-ttl: ",
+    ] {
+        assert!(said.lines().any(|l| l.starts_with("c.yaml:") && l.contains(line)), "no {line} in\n{said}");
+    }
+}
+
+// --- start -----------------------------------------------------------------------------------------------
+
+#[test]
+fn start_with_a_bad_file_prints_the_report_and_leaves_nothing() {
+    let folder = folder();
+    fs::write(folder.path().join("c.yaml"), format!("{BASE}{MISTAKES}")).unwrap();
+    let checked = run_in(folder.path(), "c.yaml", &["check"]);
+    let started = run_in(folder.path(), "c.yaml", &["start"]);
+    assert_eq!(started.status.code(), Some(1));
+    let report = text(&checked);
+    assert!(text(&started).contains(report.trim_end()), "{}\n  is not\n{report}", text(&started));
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["c.yaml"]);
+}
+
+#[test]
+fn relative_paths_start_at_the_folder_of_the_file() {
+    let daemon = Daemon::prepare(ECHO);
+    let elsewhere = folder();
+    let parent = daemon.folder.path().parent().unwrap();
+    let relative = daemon.config.strip_prefix(parent).unwrap().to_owned();
+    let started =
+        Command::new(BINARY).arg("-c").arg(&relative).arg("start").current_dir(parent).output().unwrap();
+    assert!(started.status.success(), "{}", text(&started));
+    for path in ["run/echo-daemon.pid", "run/control.sock", "log/echo-daemon.log", "state"] {
+        assert!(daemon.folder.path().join(path).exists(), "{path} is not beside the file");
+    }
+    // The running daemon has "/" as its folder, and still finds the file.
+    daemon.run_ok(&["reload"]);
+    // And the commands find the daemon from anywhere.
+    let status = daemon.command(&["status"]).current_dir(elsewhere.path()).output().unwrap();
+    assert!(status.status.success(), "{}", text(&status));
+}
+
+#[test]
+fn set_wins_over_the_file_also_after_reloads() {
+    let daemon = Daemon::prepare(ECHO);
+    daemon.run_ok(&["start", "--set", "tcp.max_clients=1", "--set", "tcp.when_full=reject"]);
+    let server = daemon.endpoint("tcp");
+    let mut held = TcpStream::connect(server).unwrap();
+    held.write_all(b"x").unwrap();
+    held.read_exact(&mut [0]).unwrap();
+    let is_rejected = || {
+        let mut second = TcpStream::connect(server).unwrap();
+        second.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        let _ = second.write_all(b"x");
+        !matches!(second.read(&mut [0]), Ok(1))
+    };
+    assert!(is_rejected(), "--set has no effect");
+    // Both the command and the daemon keep to what was set at the start.
+    daemon.write_config(&ECHO.replace("port: 0}\nudp", "port: 0, max_clients: 50, when_full: wait}\nudp"));
+    daemon.run_ok(&["reload"]);
+    assert_eq!(daemon.endpoint("tcp"), server);
+    assert!(is_rejected(), "the reload has forgotten --set");
+    daemon.wait_log(&["TCP_CLIENT_REJECTED"]);
+}
+
+// --- reload ----------------------------------------------------------------------------------------------
+
+#[test]
+fn reload_of_a_bad_file_changes_nothing_and_says_why() {
+    let daemon = Daemon::start(ECHO);
+    let (before, server) = (daemon.status(), daemon.endpoint("tcp"));
+    daemon.write_config(&ECHO.replace("port: 0", "prot: 0"));
+    let refused = daemon.run(&["reload"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused);
+    let reason = format!("{}:4: tcp.prot: unknown key", daemon.config.display());
+    assert!(said.contains(&reason) && said.contains("hint: did you mean port?"), "{said}");
+    assert!(said.contains(":5: udp.prot: unknown key"), "every mistake at once: {said}");
+    let line = daemon.wait_log(&["CONFIG_REFUSED"]);
+    assert!(line.contains(&reason), "{line}");
+    // The signal gets the same verdict, in the log.
+    common::signal(daemon.pid(), nix::sys::signal::Signal::SIGHUP);
+    common::eventually("a second refusal", || {
+        (daemon.log().matches("CONFIG_REFUSED").count() == 2).then_some(())
+    });
+    let after = daemon.status();
+    let processes = |status: &Value| {
+        let pids = status["processes"].as_array().unwrap().iter();
+        pids.map(|p| (p["name"].to_string(), p["pid"].to_string())).collect::<Vec<_>>()
+    };
+    assert_eq!(processes(&after), processes(&before));
+    assert_eq!((&after["generation"], &after["endpoints"]), (&before["generation"], &before["endpoints"]));
+    assert!(TcpStream::connect(server).is_ok());
+    let remembered = after["recent_errors"].to_string();
+    assert!(remembered.contains("CONFIG_REFUSED"), "{remembered}");
+    daemon.write_config(ECHO);
+    daemon.run_ok(&["reload"]);
+}
+
+#[test]
+fn reload_of_a_file_that_is_no_yaml_or_gone_is_refused_too() {
+    let daemon = Daemon::start(ECHO);
+    let generation = daemon.status()["generation"].clone();
+    let good = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, format!("{good}tcp: [\n")).unwrap();
+    common::signal(daemon.pid(), nix::sys::signal::Signal::SIGHUP);
+    daemon.wait_log(&["CONFIG_REFUSED", "config.yaml:"]);
+    let refused = daemon.run(&["reload"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused).contains("config.yaml:"), "{}", text(&refused));
+    fs::remove_file(&daemon.config).unwrap();
+    common::signal(daemon.pid(), nix::sys::signal::Signal::SIGHUP);
+    daemon.wait_log(&["CONFIG_REFUSED", "no such file"]);
+    fs::write(&daemon.config, good).unwrap();
+    assert_eq!(daemon.status()["generation"], generation);
+}
+
+#[test]
+fn reload_refuses_what_only_a_restart_can_change() {
+    let daemon = Daemon::start(ECHO);
+    let good = fs::read_to_string(&daemon.config).unwrap();
+    fs::write(&daemon.config, good.replace("state_dir: state", "state_dir: elsewhere")).unwrap();
+    let refused = daemon.run(&["reload"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused);
+    assert!(
+        said.contains("daemon.state_dir") && said.contains("cannot change while the daemon runs"),
+        "{said}"
+    );
+    assert!(said.contains("hint: echo-daemon restart"), "{said}");
+    fs::write(&daemon.config, good).unwrap();
+}
