@@ -5,16 +5,17 @@
 //! the wall clock at that moment, but never less than any time already in the file (a machine without a battery clock
 //! starts in 1970).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::time::{ClockId, clock_gettime};
+use daemon_utils::clock;
 
 use super::types::Timestamp;
 
 /// The clock of one lease file, in one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseClock {
-    offset_secs: i64,
+    /// In milliseconds, so that its seconds change when those of the wall clock did as it was fixed.
+    offset_millis: i64,
 }
 
 impl LeaseClock {
@@ -24,29 +25,33 @@ impl LeaseClock {
     }
 
     /// With the offset that the lease file keeps.
-    pub fn new(offset_secs: i64) -> Self {
-        Self { offset_secs }
+    pub fn new(offset_millis: i64) -> Self {
+        Self { offset_millis }
     }
 
     /// For a new boot: follows the wall clock, but never before `newest`.
     pub fn start(newest: Timestamp) -> Self {
-        let newest = i64::try_from(newest.0).unwrap_or(i64::MAX);
-        Self { offset_secs: wall_secs().max(newest) - boot_secs() }
+        let newest = i64::try_from(newest.0).unwrap_or(i64::MAX).saturating_mul(1000);
+        Self { offset_millis: wall_millis().max(newest).saturating_sub(boot_millis()) }
     }
 
-    /// Lease time less boot time.
-    pub fn offset_secs(self) -> i64 {
-        self.offset_secs
+    /// Lease time less boot time, in milliseconds.
+    pub fn offset_millis(self) -> i64 {
+        self.offset_millis
     }
 
     /// The time now.
     pub fn now(self) -> Timestamp {
-        Timestamp(u64::try_from(boot_secs().saturating_add(self.offset_secs)).unwrap_or(0))
+        Timestamp(u64::try_from(self.now_millis() / 1000).unwrap_or(0))
     }
 
-    /// Lease time less wall time now: what to take off a [`Timestamp`] to show it to people.
+    /// Lease time less wall time now, rounded: what to take off a [`Timestamp`] to show it to people.
     pub fn skew_secs(self) -> i64 {
-        i64::try_from(self.now().0).unwrap_or(i64::MAX) - wall_secs()
+        (self.now_millis() - wall_millis() + 500).div_euclid(1000)
+    }
+
+    fn now_millis(self) -> i64 {
+        boot_millis().saturating_add(self.offset_millis)
     }
 }
 
@@ -56,14 +61,16 @@ pub(super) fn boot_id() -> String {
     text.trim().to_owned()
 }
 
-fn boot_secs() -> i64 {
-    // CLOCK_BOOTTIME exists since Linux 2.6.39; the monotonic clock differs only by the time asleep.
-    let clocks = [ClockId::CLOCK_BOOTTIME, ClockId::CLOCK_MONOTONIC];
-    clocks.into_iter().find_map(|clock| clock_gettime(clock).ok()).map_or(0, |time| time.tv_sec())
+fn boot_millis() -> i64 {
+    millis(clock::boot_time())
 }
 
-fn wall_secs() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+fn wall_millis() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -79,6 +86,6 @@ mod tests {
 
     #[test]
     fn without_history_lease_time_is_wall_time() {
-        assert!(LeaseClock::start(Timestamp(0)).skew_secs().abs() <= 1);
+        assert_eq!(LeaseClock::start(Timestamp(0)).skew_secs(), 0);
     }
 }

@@ -158,7 +158,7 @@ fn set_clock(connection: &Connection) -> rusqlite::Result<()> {
         }
     };
     connection.execute(set, params!["boot_id", this_boot])?;
-    connection.execute(set, params!["clock_offset", clock.offset_secs()])?;
+    connection.execute(set, params!["clock_offset", clock.offset_millis()])?;
     connection.execute(set, params!["clock_skew", clock.skew_secs()])?;
     Ok(())
 }

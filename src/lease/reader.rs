@@ -73,7 +73,8 @@ fn read(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<Le
         connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, i64>(0))
     };
     let clock = LeaseClock::new(meta("clock_offset")?);
-    let shown = Shown { now: clock.now(), skew_secs: clock.skew_secs() };
+    // As the view has it, so that both show the same.
+    let shown = Shown { now: clock.now(), skew_secs: meta("clock_skew")? };
     let first = filter.after.map_or(0, |after| u64::from(u32::from(after)) + 1);
     let mut tail = BTreeMap::new();
     let mut log = connection.prepare(LOG_AFTER)?;

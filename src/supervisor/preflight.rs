@@ -90,14 +90,20 @@ fn make_folder(path: &Path, mode: u32) -> Result<bool, PreflightError> {
     if path.is_dir() {
         return Ok(false);
     }
-    // What is made in a world-writable folder such as /tmp must be the user's alone.
-    let mode = if geteuid().is_root() { mode } else { 0o700 };
+    // What an ordinary user's daemon makes, perhaps below the world-writable /tmp, is the user's alone. What root
+    // makes on the way must let the workers pass.
+    let (above, mode) = if geteuid().is_root() { (0o755, mode) } else { (0o700, 0o700) };
+    let make = || {
+        if let Some(parent) = path.parent() {
+            DirBuilder::new().recursive(true).mode(above).create(parent)?;
+        }
+        DirBuilder::new().mode(mode).create(path)
+    };
     // The mode decides, not the umask, which is for files.
     let before = umask(Mode::empty());
-    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+    let made = make();
     umask(before);
-    made.map(|()| true)
-        .map_err(|source| PreflightError::Folder { path: path.to_owned(), source })
+    made.map(|()| true).map_err(|source| PreflightError::Folder { path: path.to_owned(), source })
 }
 
 /// An ordinary user's fallback folder under /tmp has a name that anybody could have taken before.
