@@ -51,7 +51,7 @@ pub enum Origin {
 }
 
 impl OptionsManager {
-    /// Compiles a configuration that [`crate::protocol::options::check`] has passed; a value that does not
+    /// Compiles a configuration that [`crate::protocol::options::check()`] has passed; a value that does not
     /// encode would have been refused there and is left out here.
     pub fn new(config: &Config) -> Self {
         let mut manager = Self { subnets: Vec::new(), pools: Vec::new() };

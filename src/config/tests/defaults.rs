@@ -182,16 +182,18 @@ fn problems_of_higher_layers_get_their_line() {
       options:
         routers: [10.0.0.1, nonsense]
 ";
-    let loaded = load_with(text, &["dhcp.options.domain-name=5"]).unwrap();
-    assert_eq!(loaded.config.dhcp.subnets[0].common.options["routers"][1], "nonsense");
-    let problem = loaded.problem("dhcp.subnets.lan.options.routers[1]", "not an address", None);
-    assert!(
-        problem
-            .to_string()
-            .starts_with("c.yaml:7: dhcp.subnets.lan.options.routers[1]: not an address\n    7 | ")
-    );
-    let flagged = loaded.problem("dhcp.options.domain-name", "not a name", None);
-    assert_eq!(flagged.to_string(), "--set dhcp.options.domain-name=5: dhcp.options.domain-name: not a name");
+    let finding = |key: &str, reason: &str| (key.to_owned(), reason.to_owned(), None);
+    let further = |config: &Config| {
+        assert_eq!(config.dhcp.subnets[0].common.options["routers"][1], "nonsense");
+        vec![
+            finding("dhcp.subnets.lan.options.routers[1]", "not an address"),
+            finding("dhcp.options.domain-name", "not a name"),
+        ]
+    };
+    let report = load_and_check(text, &["dhcp.options.domain-name=5"], further).unwrap_err();
+    let shown: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    assert!(shown[0].starts_with("c.yaml:7: dhcp.subnets.lan.options.routers[1]: not an address\n    7 | "));
+    assert_eq!(shown[1], "--set dhcp.options.domain-name=5: dhcp.options.domain-name: not a name");
 }
 
 #[test]
