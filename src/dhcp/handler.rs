@@ -36,7 +36,7 @@ impl Pipeline {
             Offered::Address { address, pool } => {
                 let lease_secs = self.lease_secs(request, pool);
                 let grant = Grant { kind: ReplyKind::Offer, address, pool, lease_secs };
-                reply(self.granting(request, grant, None))
+                reply(self.granting(request, grant, self.event(request, What::Offered, Some(address))))
             }
             Offered::Exhausted => Outcome::Silence {
                 reason: Silence::Exhausted,
@@ -118,7 +118,10 @@ impl Pipeline {
         // On the loopback interface the answer goes to the sender, whatever its address.
         let subnet = subnet.or_else(|| scope.subnets.first().copied().filter(|_| on_loopback));
         match subnet.and_then(|subnet| self.place_of_address(subnet, client)) {
-            Some(place) => reply(self.informing(request, place, client)),
+            Some(place) => {
+                let event = self.event(request, What::Informed, Some(client));
+                reply(self.informing(request, place, client, event))
+            }
             None => Silence::UnknownSubnet.into(),
         }
     }

@@ -39,7 +39,7 @@ pub struct Reply {
     pub from: Ipv4Addr,
     /// How many options found no space.
     pub omitted: usize,
-    /// What the log says of it; none for OFFER and INFORM.
+    /// What is counted and logged of it.
     pub event: Option<Event>,
 }
 
@@ -164,6 +164,10 @@ pub struct Event {
 /// What happened to a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
+    /// An address is held for a client.
+    Offered,
+    /// A client that has an address was told its options.
+    Informed,
     /// A client got an address.
     Granted {
         /// For so long; `u32::MAX`: for ever.

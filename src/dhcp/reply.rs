@@ -63,11 +63,12 @@ impl Pipeline {
         request: &Request<'_>,
         place: Place<'_>,
         client: Ipv4Addr,
+        event: Option<Event>,
     ) -> Result<Reply, Silence> {
         // "directly to the address given in the 'ciaddr' field", relay or not (§4.3.5).
         let to = self.sender_on_loopback(request).unwrap_or(unicast(client, CLIENT_PORT));
         let addresses = (request.message.ciaddr(), Ipv4Addr::UNSPECIFIED);
-        self.positive(request, ReplyKind::Ack, place, None, addresses, to, None)
+        self.positive(request, ReplyKind::Ack, place, None, addresses, to, event)
     }
 
     /// NAK: header zeroed but for what finds the client, and no option but those of table 3.

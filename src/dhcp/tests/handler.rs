@@ -33,7 +33,7 @@ fn discover_is_offered_an_address_and_its_wish_is_passed_on() {
     let mut script = Script::default();
     let outcome = run(&pipeline, &sent, &mut script);
     assert_eq!(kind(&outcome), Some(ReplyKind::Offer));
-    assert_eq!(what(&outcome), None);
+    assert_eq!(what(&outcome), Some(What::Offered));
     assert_eq!(script.asked, ["discover [1] Some(10.0.0.150)"]);
 }
 
@@ -176,7 +176,7 @@ fn inform_asks_nothing_of_the_engine() {
     let sent = Sent::new(8).ciaddr("10.0.0.7").unicast("10.0.0.7", "10.0.0.1");
     let mut script = Script::default();
     let outcome = run(&pipeline(|_| {}), &sent, &mut script);
-    assert_eq!((kind(&outcome), what(&outcome)), (Some(ReplyKind::Ack), None));
+    assert_eq!((kind(&outcome), what(&outcome)), (Some(ReplyKind::Ack), Some(What::Informed)));
     assert_eq!(script.asked, Vec::<String>::new());
 }
 

@@ -100,9 +100,6 @@ impl Account {
                 ReplyKind::Ack => Counter::AckOut,
                 ReplyKind::Nak => Counter::NakOut,
             });
-            if reply.kind == ReplyKind::Offer {
-                self.slot.count(Counter::LeaseOffered);
-            }
         }
         if failed > 0 {
             self.slot.add(Counter::DropSendFailed, failed as u64);
@@ -153,6 +150,13 @@ impl Account {
         let subnet = subnet.map_or("", |subnet| subnet.name.as_str()).to_owned();
         let address = event.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
         match event.what {
+            What::Offered => {
+                self.slot.count(Counter::LeaseOffered);
+                event!(DhcpLeaseOffered, mac = mac, xid = xid, subnet = subnet; "offered {address}");
+            }
+            What::Informed => {
+                event!(DhcpInformAnswered, mac = mac, xid = xid, subnet = subnet; "told {address} its options");
+            }
             What::Granted { lease_secs } => {
                 self.slot.count(Counter::LeaseGranted);
                 event!(DhcpLeaseGranted, mac = mac, xid = xid, subnet = subnet, secs = lease_secs; "leased {address}");
