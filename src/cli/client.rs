@@ -14,6 +14,12 @@ use serde::de::DeserializeOwned;
 /// Longest wait for an answer: a reload waits for its new workers.
 const WITHIN: Duration = Duration::from_secs(100);
 
+/// How often to ask again where the connection ends without an answer: the api process that had accepted it was just
+/// being replaced. Every request of the commands may be asked twice.
+const TRIES: u32 = 10;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// What came of asking.
 #[derive(Debug)]
 pub(super) enum Reached<T> {
@@ -48,7 +54,7 @@ fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&error))?;
     let answer = runtime.block_on(async {
-        tokio::time::timeout(WITHIN, exchange(socket, method, path))
+        tokio::time::timeout(WITHIN, persist(socket, &method, path))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))?
     });
@@ -66,6 +72,20 @@ fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result
     }
 }
 
+/// [`exchange`], again where the other side left without a word.
+async fn persist(socket: &Path, method: &Method, path: &str) -> io::Result<(bool, Bytes)> {
+    let mut tries = 1;
+    loop {
+        match exchange(socket, method.clone(), path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// One request over one connection: whether it was granted, and the body.
 async fn exchange(socket: &Path, method: Method, path: &str) -> io::Result<(bool, Bytes)> {
     let stream = tokio::net::UnixStream::connect(socket).await?;
@@ -79,7 +99,9 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> io::Result<(bool
         .header(hyper::header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    // Nothing was answered, whatever of the request got through.
+    let unanswered = |error| io::Error::new(io::ErrorKind::ConnectionReset, error);
+    let response = sender.send_request(request).await.map_err(unanswered)?;
     let good = response.status().is_success();
     let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     Ok((good, body))
