@@ -4,7 +4,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use daemon_utils::log::collector::{self, Command, Control, Counters, Start, Told};
-use daemon_utils::log::{FileOutput, Outputs, OutputsConfig, SyslogOutput};
+use daemon_utils::log::text::TextFormat;
+use daemon_utils::log::{FileOutput, Outputs, OutputsConfig, Record, SyslogOutput};
+use log::Level;
 
 use super::{Context, Heard, Order, Word, hear};
 use crate::config::Config;
@@ -30,7 +32,7 @@ pub fn run(context: &Context, socket: OwnedFd, console: bool) -> Result<(), Stri
         failures: context.slot.cell(Counter::ErrorLog),
         total: &total,
     };
-    let mut orders = Orders { context };
+    let mut orders = Orders { context, format: TextFormat::default() };
     collector::run(socket, outputs, Start::Standby, &mut orders, counters)
         .map(drop)
         .map_err(|errno| format!("could not collect log records: {errno}"))
@@ -59,9 +61,10 @@ pub fn outputs(config: &Config, console: bool) -> OutputsConfig {
     }
 }
 
-/// Main's orders as the collector's commands.
+/// Main's orders as the collector's commands; and what `status` shows of the log.
 struct Orders<'a> {
     context: &'a Context,
+    format: TextFormat,
 }
 
 impl Control for Orders<'_> {
@@ -86,6 +89,14 @@ impl Control for Orders<'_> {
 
     fn stopped_reading(&mut self) {
         self.context.say(&Word::Quiet);
+    }
+
+    fn writes(&mut self, record: &Record) {
+        if record.level <= Level::Warn {
+            let mut line = String::new();
+            self.format.line(record, &mut line);
+            self.context.shared.notes().push(line.trim_end());
+        }
     }
 }
 

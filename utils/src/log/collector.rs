@@ -58,6 +58,8 @@ pub trait Control {
     fn next(&mut self) -> Told;
     /// Called once after [`Command::Finish`], when nothing more will be read from the socket.
     fn stopped_reading(&mut self);
+    /// Called with each record as it is written.
+    fn writes(&mut self, _record: &Record) {}
 }
 
 /// Whether the logger works at once.
@@ -183,7 +185,7 @@ impl Writer<'_> {
                     self.outputs.reopen();
                     closed = false;
                 }
-                self.write_batch(&mut batch);
+                self.write_batch(&mut batch, control);
                 if queue.is_finished() && (said || !finishing) {
                     self.report_drops();
                     return if finishing { Ended::Finished } else { Ended::LastWriterGone };
@@ -193,7 +195,7 @@ impl Writer<'_> {
         }
     }
 
-    fn write_batch(&mut self, batch: &mut Vec<Box<[u8]>>) {
+    fn write_batch(&mut self, batch: &mut Vec<Box<[u8]>>, control: &mut impl Control) {
         self.report_drops();
         self.counters.failures.fetch_add(self.outputs.speak(), Ordering::Relaxed);
         for frame in batch.drain(..) {
@@ -202,6 +204,7 @@ impl Writer<'_> {
                 self.counters.own.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
+            control.writes(&record);
             let lost = self.outputs.write(&record);
             if lost > 0 {
                 self.counters.own.fetch_add(lost, Ordering::Relaxed);
