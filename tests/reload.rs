@@ -24,7 +24,7 @@ fn a_thousand_hangups_under_traffic_lose_nothing() {
     const BURST: usize = 5;
     let daemon = Daemon::prepare(ALL);
     // One file, so that it can be followed.
-    daemon.run_ok(&["start", "--set", "logging.max_log_size=1GiB", "--set", "logging.log_level=INFO"]);
+    daemon.run_ok(&["start", "--set", "logging.max_log_size=1GiB", "--set", "logging.log_level=DEBUG"]);
     let main = daemon.pid();
     let (tcp, udp, port) = (daemon.endpoint("tcp"), daemon.endpoint("udp"), daemon.dhcp_port());
     // One reload first, so that both counts are of a daemon that has reloaded.
