@@ -24,14 +24,14 @@ fn a_thousand_hangups_under_traffic_lose_nothing() {
     const BURST: usize = 5;
     let daemon = Daemon::prepare(ALL);
     // One file, so that it can be followed.
-    daemon.run_ok(&["start", "--set", "logging.max_log_size=1GiB", "--set", "logging.log_level=INFO"]);
+    daemon.run_ok(&["start", "--set", "logging.max_log_size=1GiB", "--set", "logging.log_level=DEBUG"]);
     let main = daemon.pid();
     let (tcp, udp, port) = (daemon.endpoint("tcp"), daemon.endpoint("udp"), daemon.dhcp_port());
-    let traffic = Traffic::strict().lasting(tcp).lasting(tcp).tcp(tcp).udp(udp).dhcp(port);
     // One reload first, so that both counts are of a daemon that has reloaded.
     daemon.run_ok(&["reload"]);
     settled(main);
     let open = descriptors(main);
+    let traffic = Traffic::strict().lasting(tcp).lasting(tcp).tcp(tcp).udp(udp).dhcp(port);
     let mut log = Tail::of(&daemon);
     log.reloads();
     let mut reloads = 0;

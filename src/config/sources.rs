@@ -38,13 +38,18 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The sources as this process sees them. Errors: the current folder is gone.
+    /// The sources as this process sees them. Errors: the current folder is gone, and something depends on it.
     pub fn of_process(file: Option<PathBuf>, set: Vec<String>) -> std::io::Result<Self> {
+        let folder = match std::env::current_dir() {
+            // Every relative path starts from the file's folder.
+            Err(_) if file.as_ref().is_some_and(|file| file.is_absolute()) => PathBuf::from("/"),
+            folder => folder?,
+        };
         Ok(Self {
             file,
             set,
             euid: nix::unistd::geteuid().as_raw(),
-            folder: std::env::current_dir()?,
+            folder,
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
                 .collect(),

@@ -109,6 +109,14 @@ impl Sockets {
         config.dhcp.enabled && !wanted.eq(self.dhcp.iter().map(|listener| listener.interface.clone()))
     }
 
+    /// Removes the control socket's file. The socket stays open for as long as somebody holds it.
+    pub(super) fn unlink_control(&self) {
+        if let Some((path, _)) = &self.control {
+            // Whoever replaced it meanwhile holds no lock; a leftover is harmless.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// What is served where, for people and the API.
     pub(super) fn endpoints(&self) -> Vec<(&'static str, String)> {
         let tcp = self.tcp.iter().map(|listener| ("tcp", listener.bound.to_string()));

@@ -103,12 +103,8 @@ impl Supervisor {
 
     /// What main itself holds: sockets, PID file, its end of the log.
     fn clean_up(&mut self) {
-        let control = self.sockets.control.as_ref().map(|(path, _)| path.clone());
+        self.sockets.unlink_control();
         self.sockets = Sockets::default();
-        if let Some(path) = control {
-            // Whoever replaced it meanwhile holds no lock; a leftover is harmless.
-            let _ = std::fs::remove_file(path);
-        }
         event!(SocketsClosed; "listening sockets closed");
         if let Some(pid_file) = self.pid_file.take() {
             match pid_file.remove() {

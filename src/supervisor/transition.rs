@@ -88,6 +88,9 @@ impl Supervisor {
                     Ok(child) => self.children.push(child),
                     Err(error) => {
                         self.dismiss(generation);
+                        if reason == Reason::Start {
+                            sockets.unlink_control();
+                        }
                         return Err(format!("could not fork {}: {error}", kind.process_name(index)));
                     }
                 }
@@ -155,6 +158,10 @@ impl Supervisor {
             }
         }
         self.dismiss(transition.generation);
+        if transition.reason == Reason::Start {
+            // These sockets were never main's, so nobody else would clean up behind them.
+            transition.sockets.unlink_control();
+        }
         self.finish(transition.reason, transition.asked_by, Err(reason.to_owned()));
     }
 

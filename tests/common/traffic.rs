@@ -175,8 +175,11 @@ fn conversation(client: &Client, tries: u32) -> Result<(), String> {
         for _ in 0..tries {
             client.send(message);
             while let Some(answer) = client.receive() {
-                if answer.opts().msg_type() == Some(kind) {
-                    return Ok(answer);
+                match answer.opts().msg_type() {
+                    Some(found) if found == kind => return Ok(answer),
+                    // A late answer to an earlier question.
+                    Some(MessageType::Offer | MessageType::Ack) => {}
+                    other => return Err(format!("DHCP: {other:?} to {what} of {:02x?}", client.mac)),
                 }
             }
         }

@@ -51,8 +51,8 @@ pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
         for address in targets.udp {
             report("udp", echo::udp(address, args.timeout));
         }
-        for interface in targets.dhcp {
-            report("dhcp", dhcp_on(&interface, &config, args.timeout));
+        for (interface, port) in targets.dhcp {
+            report("dhcp", dhcp_on(&interface, port, args.timeout));
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -61,7 +61,8 @@ pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
 struct Targets {
     tcp: Vec<SocketAddr>,
     udp: Vec<SocketAddr>,
-    dhcp: Vec<String>,
+    /// Interfaces and the server's port there.
+    dhcp: Vec<(String, u16)>,
 }
 
 /// Where the services are: as the running daemon says (a port of 0 in the file means any), else as the
@@ -78,6 +79,16 @@ fn targets(config: &Config) -> Targets {
     let configured = |addresses: &[IpAddr], port| {
         addresses.iter().map(|address| reachable(SocketAddr::new(*address, port))).collect()
     };
+    let dhcp_port = |interface: &str| {
+        let endpoints = &status.as_ref()?.endpoints;
+        let said = endpoints.iter().filter(|endpoint| endpoint.service == "dhcp");
+        let mut ports = said.filter_map(|endpoint| endpoint.address.split_once(" port "));
+        ports.find(|(name, _)| *name == interface)?.1.parse().ok()
+    };
+    let dhcp = config.dhcp.interfaces.iter().map(|interface| {
+        let port = dhcp_port(interface).unwrap_or(config.dhcp.port);
+        (interface.clone(), port)
+    });
     let when = |enabled: bool, targets: Vec<SocketAddr>| if enabled { targets } else { Vec::new() };
     Targets {
         tcp: when(
@@ -88,7 +99,7 @@ fn targets(config: &Config) -> Targets {
             config.udp.enabled,
             said("udp").unwrap_or_else(|| configured(&config.udp.address, config.udp.udp_port)),
         ),
-        dhcp: if config.dhcp.enabled { config.dhcp.interfaces.clone() } else { Vec::new() },
+        dhcp: if config.dhcp.enabled { dhcp.collect() } else { Vec::new() },
     }
 }
 
@@ -104,15 +115,15 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// Loopback knows no broadcast: there the server is asked at its address, and answers to the sender.
-fn dhcp_on(interface: &str, config: &Config, timeout: Duration) -> Result<Vec<Step>, String> {
+fn dhcp_on(interface: &str, port: u16, timeout: Duration) -> Result<Vec<Step>, String> {
     let found = daemon_utils::socket::interfaces().map_err(|error| format!("no interfaces: {error}"))?;
     let found = found.into_iter().find(|found| found.name == interface);
     let found = found.ok_or_else(|| format!("there is no interface {interface}"))?;
     match found.addresses.first() {
         Some((address, _)) if found.loopback => {
-            dhcp::by_address(SocketAddrV4::new(*address, config.dhcp.port), timeout)
+            dhcp::by_address(SocketAddrV4::new(*address, port), timeout)
         }
-        _ => dhcp::by_broadcast(interface, config.dhcp.port, timeout),
+        _ => dhcp::by_broadcast(interface, port, timeout),
     }
 }
 
