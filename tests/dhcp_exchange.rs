@@ -107,7 +107,9 @@ fn lease_time_is_the_wish_within_the_limits() {
     {
         let client = Client::new(n, port);
         let wish = DhcpOption::AddressLeaseTime(wish);
-        let offer = client.ask(&client.message(MessageType::Discover, &[wish.clone()])).expect("no offer");
+        let offer = client
+            .ask(&client.message(MessageType::Discover, std::slice::from_ref(&wish)))
+            .expect("no offer");
         let options =
             [wish, DhcpOption::RequestedIpAddress(offer.yiaddr()), DhcpOption::ServerIdentifier(SERVER)];
         let ack = client.ask(&client.message(MessageType::Request, &options)).expect("no ack");
@@ -370,7 +372,8 @@ fn clients_that_send_an_identifier_are_known_by_it() {
     let identifier = DhcpOption::ClientIdentifier(b"\0laptop".to_vec());
     let lease = |n| {
         let client = Client::new(n, port);
-        let offer = client.ask(&client.message(MessageType::Discover, &[identifier.clone()])).unwrap();
+        let offer =
+            client.ask(&client.message(MessageType::Discover, std::slice::from_ref(&identifier))).unwrap();
         let server = server_id(&offer).unwrap();
         let wish = [
             identifier.clone(),

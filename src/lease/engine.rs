@@ -274,6 +274,11 @@ impl<S: LeaseStore> LeaseManager<S> {
         self.cache.len()
     }
 
+    /// The store, for settings that decide nothing about leases.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// Subnets, pools and links.
     pub fn topology(&self) -> &Arc<Topology> {
         &self.topology

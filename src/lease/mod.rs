@@ -47,7 +47,7 @@ pub use pools::{PoolSpec, SubnetSpec, Topology};
 pub use prepare::prepare;
 pub use reader::{LeaseRow, ListFilter, list};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
-pub use sqlite::SqliteStore;
+pub use sqlite::{PATIENCE, SqliteStore};
 pub use store::{LeaseStore, StoreError};
 pub use types::*;
 

@@ -20,8 +20,8 @@ use super::rows;
 use super::schema::{ALL_LEASES, APPEND, APPLICATION_ID, LOG_AFTER, VERSION};
 use super::store::{CatchUp, LeaseStore, LogRow, Sink, StoreError};
 
-/// How long a writer waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a writer waits for its turn, unless told otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long SQLite waits for a foreign writer (an administrator's `sqlite3`, a backup), who knows nothing of our lock.
 const FOREIGN_PATIENCE: Duration = Duration::from_secs(2);

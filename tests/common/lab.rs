@@ -130,7 +130,7 @@ pub fn query(daemon: &Daemon, sql: &str) -> Vec<Vec<String>> {
         rusqlite::types::Value::Integer(number) => number.to_string(),
         rusqlite::types::Value::Real(number) => number.to_string(),
         rusqlite::types::Value::Text(text) => text,
-        rusqlite::types::Value::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        rusqlite::types::Value::Blob(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
     };
     let rows = statement.query_map([], |row| Ok((0..columns).map(|c| cell(row, c)).collect())).unwrap();
     rows.map(Result::unwrap).collect()
@@ -222,11 +222,10 @@ fn is_reply(frame: &[u8]) -> bool {
 pub fn checksum(parts: &[&[u8]]) -> u16 {
     let bytes: Vec<u8> = parts.concat();
     let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
-    let mut sum: u32 = bytes.chunks(2).map(word).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
+    // Zero stays zero; every other sum is folded to 1…65,535.
+    let sum: u32 = bytes.chunks(2).map(word).sum();
+    let folded = if sum == 0 { 0 } else { (sum - 1) % 0xffff + 1 };
+    !u16::try_from(folded).unwrap()
 }
 
 /// Asks again and again until there is an answer of this kind.

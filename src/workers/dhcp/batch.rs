@@ -10,10 +10,12 @@ use daemon_utils::socket::DatagramBatch;
 
 use super::account::Account;
 use crate::dhcp::{Outcome, Packet, Pipeline, Reply, Request};
-use crate::lease::{Access, LeaseClock, LeaseManager, SqliteStore, StoreError};
+use crate::lease::{Access, LeaseClock, LeaseManager, PATIENCE, SqliteStore, StoreError};
 
 /// After a failure the lease file is left alone for so long, so that offers go on meanwhile.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
+/// And then it is waited for no longer than this, since all packets of the batch wait with it.
+const STORE_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(super) struct Batch {
     pipeline: Pipeline,
@@ -82,12 +84,16 @@ impl Batch {
             match self.decide_with(Access::Write, accepted) {
                 Ok(outcomes) => {
                     if self.store_failed.take().is_some() {
+                        self.be_patient(PATIENCE);
                         self.account.store_recovered();
                     }
                     return outcomes;
                 }
                 Err(error) => {
                     self.account.store_failed(&error);
+                    if self.store_failed.is_none() {
+                        self.be_patient(STORE_PATIENCE);
+                    }
                     self.store_failed = Some(Instant::now());
                 }
             }
@@ -107,6 +113,12 @@ impl Batch {
 
     fn rests(&self) -> bool {
         self.store_failed.is_some_and(|failed| failed.elapsed() < STORE_PAUSE)
+    }
+
+    fn be_patient(&mut self, patience: Duration) {
+        if let Err(error) = self.leases.store_mut().set_patience(patience) {
+            log::debug!("could not set the time to wait for the lease file: {error}");
+        }
     }
 
     /// One transaction. A packet whose handling panics is left out and the rest of the batch begins anew, so

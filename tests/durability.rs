@@ -1,0 +1,379 @@
+//! No ACK leaves before its lease is on disk, and the lease file stays what DESIGN §7 says: under strace, locked,
+//! unlinked, damaged, and as people and commands read it.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::dhcp::Client;
+use common::lab::{self, LOOPBACK, count, dhcp_port, kind, lines, query};
+use common::{Daemon, eventually, has, is_root, signal, text};
+use dhcproto::v4::{DhcpOption, MessageType};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// A client that does not wait long for an answer that must not come.
+fn impatient(n: u32, port: u16) -> Client {
+    let client = Client::new(n, port);
+    client.socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    client
+}
+
+// --- the fsync between receive and send ------------------------------------------------------------------
+
+/// A process under strace; let go when dropped.
+struct Trace(Child);
+
+impl Trace {
+    /// Follows the system calls that decide, in the order in which they happen; descriptors come with their paths.
+    fn attach(pid: i32, to: &std::path::Path) -> Self {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-y", "-e", "trace=recvmmsg,sendmmsg,fsync,fdatasync,pwrite64", "-p"]);
+        strace.arg(pid.to_string()).arg("-o").arg(to).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = strace.spawn().unwrap();
+        let mut words = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let trace = Self(child);
+        let attached = words.find(|line| line.contains("attached"));
+        assert!(attached.is_some(), "strace could not attach");
+        trace
+    }
+
+    /// Ends the trace so that everything it saw is in the file.
+    fn finish(mut self) {
+        signal(i32::try_from(self.0.id()).unwrap(), Signal::SIGINT);
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Call {
+    Receive,
+    Write,
+    Sync,
+    Send,
+}
+
+/// What each line of the trace says; what had no effect is left out.
+fn calls(trace: &str) -> Vec<Call> {
+    let call = |line: &str| {
+        // The ACK may arrive, and the trace be ended, before the call that sent it has returned.
+        if line.contains("sendmmsg(") && line.contains("<detached") {
+            return Some(Call::Send);
+        }
+        let done =
+            line.rsplit_once("= ").and_then(|(_, result)| result.split(' ').next()?.parse::<i64>().ok())?;
+        if line.contains("recvmmsg(") && done > 0 {
+            Some(Call::Receive)
+        } else if line.contains("sendmmsg(") && done > 0 {
+            Some(Call::Send)
+        } else if line.contains("leases.db-wal>") && line.contains("sync(") && done == 0 {
+            Some(Call::Sync)
+        } else {
+            (line.contains("leases.db-wal>") && line.contains("pwrite64(")).then_some(Call::Write)
+        }
+    };
+    trace.lines().filter_map(call).collect()
+}
+
+/// The calls from the receipt of a REQUEST to the sending of its ACK, without repetitions.
+fn traced_request(durability: &str) -> Vec<Call> {
+    let store = format!("workers: 1\n  store: {{durability: {durability}}}");
+    let daemon = Daemon::start(&LOOPBACK.replace("port: 0", &format!("port: 0\n  {store}")));
+    let client = Client::new(1, dhcp_port(&daemon));
+    let offer = client.discover().expect("no offer");
+    let file = daemon.folder.path().join("trace");
+    let trace = Trace::attach(daemon.worker("dhcp 0"), &file);
+    client.socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let ack = client.select(&offer).expect("no ack");
+    assert_eq!(kind(&ack), MessageType::Ack);
+    trace.finish();
+    let text = fs::read_to_string(&file).unwrap();
+    let mut calls = calls(&text);
+    let sent =
+        calls.iter().position(|call| *call == Call::Send).unwrap_or_else(|| panic!("no send in {text}"));
+    calls.truncate(sent + 1);
+    let received = calls.iter().rposition(|call| *call == Call::Receive);
+    let mut calls =
+        calls.split_off(received.unwrap_or_else(|| panic!("no receive before the send in {text}")));
+    calls.dedup();
+    calls
+}
+
+#[test]
+fn ack_leaves_after_the_fsync_of_its_lease() {
+    const TEST: &str = "ack_leaves_after_the_fsync_of_its_lease";
+    if !is_root(TEST) || !has("strace", TEST) {
+        return;
+    }
+    // The header of a write-ahead log that begins anew is written and synced before the rows.
+    let durable = traced_request("power-loss");
+    assert!(durable.ends_with(&[Call::Write, Call::Sync, Call::Send]), "{durable:?}");
+    // Where the administrator does without it, there is none: so the trace would show it if it were missing.
+    let fast = traced_request("process");
+    assert!(fast.ends_with(&[Call::Write, Call::Send]), "{fast:?}");
+}
+
+// --- a lease file that cannot be written ----------------------------------------------------------------
+
+#[test]
+fn locked_file_stops_acks_only_and_service_resumes_by_itself() {
+    let daemon = Daemon::start(LOOPBACK);
+    let port = dhcp_port(&daemon);
+    let holder = Client::new(1, port);
+    let held = holder.lease();
+    let offer = Client::new(2, port).discover().expect("no offer");
+    let program = rusqlite::Connection::open(daemon.leases()).unwrap();
+    program.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let client = impatient(2, port);
+    let wish = [
+        DhcpOption::RequestedIpAddress(offer.yiaddr()),
+        DhcpOption::ServerIdentifier(lab::server_id(&offer).unwrap()),
+    ];
+    let request = client.message(MessageType::Request, &wish);
+    // The first time each worker gives the other program a while.
+    eventually("both workers find the file locked", || {
+        client.send(&request);
+        assert_eq!(client.receive(), None, "nothing may be acknowledged");
+        let failed = |worker| lines(&daemon, &["ERROR", worker, "LEASE_STORE_FAILED"]) == 1;
+        (failed("dhcp 0]") && failed("dhcp 1]")).then_some(())
+    });
+    let renewing = impatient(1, port);
+    let mut renewal = renewing.message(MessageType::Request, &[]);
+    renewal.set_ciaddr(held);
+    renewing.send(&renewal);
+    // Offers and status need no lease to be written.
+    for n in 3..13 {
+        // Each behind a REQUEST that tries the file again: the wait for it is short once it is known to be locked.
+        renewing.send(&renewal);
+        let newcomer = Client::new(n, port);
+        newcomer.socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        newcomer.send(&newcomer.message(MessageType::Discover, &[]));
+        let offered = newcomer.receive().expect("no offer within a second while the file is locked");
+        assert_eq!(kind(&offered), MessageType::Offer);
+    }
+    assert_eq!(daemon.status()["endpoints"].as_array().unwrap().len(), 2);
+    assert_eq!(renewing.receive(), None, "nothing may be acknowledged");
+    assert_eq!(count(&daemon, "SELECT count(*) FROM lease_log"), 1);
+    program.execute_batch("ROLLBACK").unwrap();
+    let ack = lab::until(&client, &request, MessageType::Ack);
+    assert_eq!(ack.yiaddr(), offer.yiaddr());
+    assert_eq!(lab::until(&renewing, &renewal, MessageType::Ack).yiaddr(), held);
+    daemon.wait_log(&["LEASE_STORE_RECOVERED"]);
+    assert_eq!(lines(&daemon, &["WORKER_DIED"]), 0);
+}
+
+#[test]
+fn deleted_file_stops_acks_with_an_alarm_and_is_never_made_anew() {
+    let daemon = Daemon::start(LOOPBACK);
+    let port = dhcp_port(&daemon);
+    let client = impatient(1, port);
+    let leased = client.lease();
+    let newcomer = impatient(2, port);
+    let offer = newcomer.discover().expect("no offer");
+    fs::remove_file(daemon.leases()).unwrap();
+    for (client, address) in [(&client, leased), (&newcomer, offer.yiaddr())] {
+        let mut renewal = client.message(MessageType::Request, &[]);
+        renewal.set_ciaddr(address);
+        for _ in 0..3 {
+            client.send(&renewal);
+            assert_eq!(client.receive(), None);
+        }
+    }
+    let alarm = daemon.wait_log(&["ERROR", "LEASE_STORE_FAILED", "dhcp"]);
+    assert!(alarm.contains("leases.db"), "{alarm}");
+    // A worker that is forked anew finds no file either.
+    signal(daemon.worker("dhcp 0"), Signal::SIGKILL);
+    daemon.wait_log(&["WORKER_DIED", "dhcp 0 has died: killed"]);
+    eventually("the new worker has looked for the file", || {
+        (lines(&daemon, &["WORKER_DIED", "dhcp 0"]) > 1).then_some(())
+    });
+    assert!(!daemon.leases().exists(), "an empty file would lease every address again");
+}
+
+#[test]
+fn file_that_cannot_be_used_is_refused_with_the_reason_and_left_alone() {
+    let daemon = Daemon::start(LOOPBACK);
+    daemon.run_ok(&["stop"]);
+    let refuse = |reason: &str| {
+        let before = fs::read(daemon.leases()).unwrap();
+        let output = daemon.run(&["start"]);
+        let words = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains("leases.db") && words.contains(reason), "{words}");
+        assert!(!daemon.pid_file().exists());
+        assert_eq!(fs::read(daemon.leases()).unwrap(), before);
+    };
+    let open = || rusqlite::Connection::open(daemon.leases()).unwrap();
+    let set = |pragma: &str, value: i64| open().pragma_update(None, pragma, value).unwrap();
+    let version: i64 = open().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    set("user_version", version + 1);
+    refuse(&format!("version {}", version + 1));
+    set("user_version", version);
+    let id: i64 = open().pragma_query_value(None, "application_id", |row| row.get(0)).unwrap();
+    set("application_id", 7);
+    refuse("another program");
+    set("application_id", id);
+    daemon.run_ok(&["start"]);
+    daemon.run_ok(&["stop"]);
+    fs::write(daemon.leases(), "these are not leases").unwrap();
+    refuse("SQLite");
+}
+
+// --- what stands in it -----------------------------------------------------------------------------------
+
+#[test]
+fn log_view_leases_and_history_tell_one_story() {
+    let daemon = Daemon::start(LOOPBACK);
+    let client = Client::new(0x0a0b_0c0d, dhcp_port(&daemon));
+    let named = [DhcpOption::Hostname("laptop".into()), DhcpOption::ClientIdentifier(vec![0, 0x6c, 0x61])];
+    let offer = client.ask(&client.message(MessageType::Discover, &named)).expect("no offer");
+    let wish = [
+        DhcpOption::RequestedIpAddress(offer.yiaddr()),
+        DhcpOption::ServerIdentifier(lab::server_id(&offer).unwrap()),
+    ];
+    let ask = [named.as_slice(), &wish].concat();
+    let ack = client.ask(&client.message(MessageType::Request, &ask)).expect("no ack");
+    let address = ack.yiaddr();
+    // At once: nobody has folded it yet, or somebody has; the view shows it either way.
+    let columns = "ip, mac, client_id, hostname, subnet, pool, state";
+    let shown = query(&daemon, &format!("SELECT {columns} FROM lease_list"));
+    let row = |state: &str| {
+        [&address.to_string(), "02:00:0a:0b:0c:0d", "00:6c:61", "laptop", "lan", "main", state]
+            .map(str::to_owned)
+    };
+    assert_eq!(shown, [row("active")]);
+    let until = "SELECT (strftime('%s', expires) - strftime('%s', starts)), abs(strftime('%s', starts) - \
+                 strftime('%s', 'now', 'localtime')) < 60 FROM lease_list";
+    assert_eq!(query(&daemon, until), [["3600", "1"]], "local time, an hour apart");
+    assert_eq!(query(&daemon, "SELECT seq, event FROM lease_log"), [["1", "granted"]]);
+    wait_folded(&daemon, 1);
+    let number = u32::from(address);
+    assert_eq!(query(&daemon, "SELECT address, state FROM leases"), [[number.to_string(), "0".into()]]);
+    let history = "SELECT address, ended, ends - starts FROM lease_history";
+    assert_eq!(query(&daemon, history), [[number.to_string(), "active".into(), "3600".into()]]);
+    assert_eq!(query(&daemon, &format!("SELECT {columns} FROM lease_list")), [row("active")]);
+    let mut renewal = client.message(MessageType::Request, &named);
+    renewal.set_ciaddr(address);
+    // Within one second the file has it already.
+    eventually("a renewal that prolongs the lease", || {
+        client.ask(&renewal).expect("no ack");
+        (count(&daemon, "SELECT count(*) FROM lease_log") > 1).then_some(())
+    });
+    let mut release = client.message(MessageType::Release, &named);
+    release.set_ciaddr(address);
+    client.send(&release);
+    daemon.wait_log(&["DHCP_LEASE_RELEASED"]);
+    let events = query(&daemon, "SELECT event FROM lease_log ORDER BY seq").concat();
+    assert_eq!(
+        (events.first().map(String::as_str), events.last().map(String::as_str)),
+        (Some("granted"), Some("released"))
+    );
+    assert_eq!(query(&daemon, &format!("SELECT {columns} FROM lease_list")), [row("released")]);
+    wait_folded(&daemon, events.len() as u64);
+    let history = query(&daemon, "SELECT address, ended FROM lease_history");
+    assert_eq!(history, [[number.to_string(), "released".to_owned()]], "renewals of one holder are one row");
+    assert_eq!(query(&daemon, &format!("SELECT {columns} FROM lease_list")), [row("released")]);
+}
+
+/// The keeper has folded the log up to this row.
+#[track_caller]
+fn wait_folded(daemon: &Daemon, to: u64) {
+    eventually("the keeper folds the log", || {
+        (count(daemon, "SELECT value FROM meta WHERE key = 'folded_to'") >= to).then_some(())
+    });
+}
+
+#[test]
+fn keeper_prunes_a_long_log() {
+    // The keeper leaves 10,000 rows for those who catch up, so this log is written by other means: as a foreign
+    // writer that appends well-formed rows would.
+    let daemon = Daemon::start(LOOPBACK);
+    let client = Client::new(1, dhcp_port(&daemon));
+    let leased = client.lease();
+    let file = rusqlite::Connection::open(daemon.leases()).unwrap();
+    file.busy_timeout(Duration::from_secs(5)).unwrap();
+    let columns = "event, address, client, hw_type, mac, client_id, hostname, hostname_raw, subnet, pool, state, \
+                   starts, expires, declines, relay, circuit_id, remote_id, vendor_class";
+    let append = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 14000) INSERT INTO lease_log \
+         (seq, at, {columns}) SELECT n.i, l.at, {} FROM n, lease_log AS l WHERE l.seq = 1",
+        columns.replace("event", "'renewed'")
+    );
+    file.execute(&append, []).unwrap();
+    wait_folded(&daemon, 14_000);
+    eventually("the keeper prunes the log", || {
+        (count(&daemon, "SELECT count(*) FROM lease_log") < 12_000).then_some(())
+    });
+    assert_eq!(count(&daemon, "SELECT max(seq) FROM lease_log"), 14_000);
+    assert_eq!(query(&daemon, "SELECT ip, state FROM lease_list"), [[leased.to_string(), "active".into()]]);
+    assert_eq!(count(&daemon, "SELECT count(*) FROM lease_history"), 1);
+    assert_eq!(client.renew(leased).map(|answer| kind(&answer)), Some(MessageType::Ack));
+}
+
+#[test]
+fn lease_that_runs_out_is_said_and_shown() {
+    let daemon = Daemon::start(
+        &LOOPBACK.replace("port: 0", "port: 0\n  lease_time: {default: 10s, min: 10s, max: 10s}"),
+    );
+    let port = dhcp_port(&daemon);
+    let client = Client::new(1, port);
+    let leased = client.lease();
+    let line = daemon.wait_log(&["DHCP_LEASE_EXPIRED", &leased.to_string()]);
+    assert!(line.contains("mac=02:00:00:00:00:01") && line.contains("keeper"), "{line}");
+    assert_eq!(query(&daemon, "SELECT ip, state FROM lease_list"), [[leased.to_string(), "expired".into()]]);
+    assert_eq!(list(&daemon)[0]["state"], "expired");
+    let secs = "SELECT expires - starts FROM lease_log WHERE event = 'granted'";
+    assert_eq!(count(&daemon, secs), 10);
+    wait_folded(&daemon, 2);
+    assert_eq!(query(&daemon, "SELECT ended FROM lease_history"), [["expired"]]);
+    // It is the client's until somebody needs it.
+    assert_eq!(client.discover().unwrap().yiaddr(), leased);
+}
+
+fn list(daemon: &Daemon) -> Vec<Value> {
+    let shown: Value = serde_json::from_str(&daemon.run_ok(&["leases", "list", "--json"])).unwrap();
+    shown.as_array().unwrap().clone()
+}
+
+#[test]
+fn list_shows_the_leases_of_a_running_and_of_a_stopped_daemon() {
+    let daemon = Daemon::start(LOOPBACK);
+    let port = dhcp_port(&daemon);
+    let mut leased: Vec<Ipv4Addr> = (1..=3).map(|n| Client::new(n, port).lease()).collect();
+    let released = leased[2];
+    Client::new(3, port).release(released);
+    daemon.wait_log(&["DHCP_LEASE_RELEASED"]);
+    leased.sort_unstable();
+    for state in ["running", "stopped"] {
+        let rows = list(&daemon);
+        let ips: Vec<&str> = rows.iter().map(|row| row["ip"].as_str().unwrap()).collect();
+        assert_eq!(ips, leased.iter().map(ToString::to_string).collect::<Vec<_>>(), "{state}");
+        for row in &rows {
+            let wanted = if row["ip"] == released.to_string() { "released" } else { "active" };
+            assert_eq!(
+                (row["state"].as_str(), row["subnet"].as_str()),
+                (Some(wanted), Some("lan")),
+                "{state}"
+            );
+            assert!(row["mac"].as_str().unwrap().starts_with("02:00:00:00:00:0"));
+        }
+        let csv = daemon.run_ok(&["leases", "list", "--csv", "--state", "active"]);
+        let mut table = csv.lines();
+        assert_eq!(table.next(), Some("ip,mac,client_id,hostname,subnet,pool,state,starts,expires"));
+        assert_eq!(table.count(), 2, "{csv}");
+        if state == "running" {
+            daemon.run_ok(&["stop"]);
+        }
+    }
+}
