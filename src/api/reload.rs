@@ -50,6 +50,11 @@ impl Reloads {
         }
     }
 
+    /// Whether a caller waits for a verdict.
+    pub fn are_awaited(&self) -> bool {
+        !self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn ask(&self) -> oneshot::Receiver<Verdict> {
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(sender);

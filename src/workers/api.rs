@@ -78,11 +78,11 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
             Heard::Order(Order::Quiesce) => {
                 let _ = leave.send(true);
                 context.say(&Word::Quiet);
-                return farewell(context, &news, &state, running, LAST_VERDICT).await;
+                return farewell(context, &news, &state, running).await;
             }
             Heard::Order(Order::Stop) => {
                 let _ = leave.send(true);
-                return farewell(context, &news, &state, running, FAREWELL).await;
+                return farewell(context, &news, &state, running).await;
             }
             Heard::Order(Order::Reopen) => (),
             Heard::MainGone => return Ok(()),
@@ -138,13 +138,7 @@ async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Re
 }
 
 /// Lets open requests finish; a verdict that one of them waits for still comes in.
-async fn farewell(
-    context: &Context,
-    news: &News,
-    state: &State,
-    mut running: Running,
-    within: Duration,
-) -> io::Result<()> {
+async fn farewell(context: &Context, news: &News, state: &State, mut running: Running) -> io::Result<()> {
     let verdicts = async {
         loop {
             match hear(&context.channel)? {
@@ -160,11 +154,25 @@ async fn farewell(
     tokio::select! {
         () = finished => Ok(()),
         heard = verdicts => heard,
-        () = tokio::time::sleep(within) => {
+        () = patience(state) => {
             event!(ApiFailed; "open requests were given up");
             Ok(())
         }
     }
+}
+
+/// Ends when open requests have had their time. A client that sends half a request must not keep the process; one
+/// that waits for main's verdict may.
+async fn patience(state: &State) {
+    let calm = async {
+        let mut halves = 0;
+        while halves < 2 {
+            tokio::time::sleep(FAREWELL / 2).await;
+            halves = if state.reloads.are_awaited() { 0 } else { halves + 1 };
+        }
+    };
+    // Calm or not: the process leaves.
+    let _ = tokio::time::timeout(LAST_VERDICT, calm).await;
 }
 
 /// Wakes when main has said something. The runtime takes the channel for a datagram socket, which is all the same
