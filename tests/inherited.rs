@@ -131,7 +131,12 @@ fn blocked_signals_are_listened_to_again() {
     let main = daemon.pid();
     for pid in &family(main)[1..] {
         let blocked = u64::from_str_radix(&field(*pid, "SigBlk"), 16).unwrap();
-        assert_eq!(blocked & !bit(Signal::SIGCHLD) & !bit(Signal::SIGTERM), 0, "{:?} blocks {blocked:x}", title(*pid));
+        assert_eq!(
+            blocked & !bit(Signal::SIGCHLD) & !bit(Signal::SIGTERM),
+            0,
+            "{:?} blocks {blocked:x}",
+            title(*pid)
+        );
     }
     let tree = family(main);
     common::signal(main, Signal::SIGTERM);

@@ -100,7 +100,7 @@ fn start_tells_what_is_served_and_where() {
 const ORDER: [&str; 5] =
     ["DAEMON_STOPPING", "WORKER_STOPPED", "SOCKETS_CLOSED", "PID_FILE_REMOVED", "DAEMON_STOPPED"];
 
-/// Checks that the log ends in the order of the design; the part from DAEMON_STOPPING on.
+/// Checks that the log ends in the order of the design; the part from `DAEMON_STOPPING` on.
 #[track_caller]
 fn check_order(daemon: &Daemon) -> String {
     let log = daemon.log();
@@ -152,9 +152,9 @@ fn sigterm_during_fifty_transfers_ends_every_client() {
         .iter()
         .map(|stream| {
             let (mut writer, mut reader) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
-            let write = std::thread::spawn(move || while writer.write_all(&[7; 65536]).is_ok() {});
+            let write = std::thread::spawn(move || while writer.write_all(&[7; 8192]).is_ok() {});
             let read = std::thread::spawn(move || {
-                let (mut buffer, mut sum) = ([0; 65536], 0);
+                let (mut buffer, mut sum) = ([0; 8192], 0);
                 while let Ok(length @ 1..) = reader.read(&mut buffer) {
                     assert!(buffer[..length].iter().all(|byte| *byte == 7));
                     sum += length;

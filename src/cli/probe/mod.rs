@@ -120,9 +120,7 @@ fn dhcp_on(interface: &str, port: u16, timeout: Duration) -> Result<Vec<Step>, S
     let found = found.into_iter().find(|found| found.name == interface);
     let found = found.ok_or_else(|| format!("there is no interface {interface}"))?;
     match found.addresses.first() {
-        Some((address, _)) if found.loopback => {
-            dhcp::by_address(SocketAddrV4::new(*address, port), timeout)
-        }
+        Some((address, _)) if found.loopback => dhcp::by_address(SocketAddrV4::new(*address, port), timeout),
         _ => dhcp::by_broadcast(interface, port, timeout),
     }
 }
