@@ -130,6 +130,13 @@ pub fn is_silent(socket: &UdpSocket) -> bool {
     silent
 }
 
+/// The first warning or error in the log that is not main's (which may warn of the machine at its start).
+pub fn worker_complaint(daemon: &Daemon) -> Option<String> {
+    let log = daemon.log();
+    let grave = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ");
+    log.lines().filter(grave).find(|line| !line.contains(" main] ")).map(str::to_owned)
+}
+
 /// Sends one IPv4 UDP datagram with a forged source, through a raw socket. Needs root.
 pub fn forge(source: SocketAddrV4, target: SocketAddrV4, data: &[u8]) {
     const RAW: i32 = 255;
