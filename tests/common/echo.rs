@@ -197,9 +197,12 @@ pub fn wait_offspring(pid: i32, count: usize) -> Vec<i32> {
     })
 }
 
-/// How many descriptors a process has.
-pub fn descriptors(pid: i32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+/// How many descriptors a process has. Unknown to an ordinary user: workers hide from their own user's other processes.
+pub fn descriptors(pid: i32) -> Option<usize> {
+    match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+        entries => Some(entries.unwrap().count()),
+    }
 }
 
 /// CPU time that a process has used so far, user and system.
