@@ -130,6 +130,13 @@ pub fn is_silent(socket: &UdpSocket) -> bool {
     silent
 }
 
+/// The first warning or error in the log that is not main's (which may warn of the machine at its start).
+pub fn worker_complaint(daemon: &Daemon) -> Option<String> {
+    let log = daemon.log();
+    let grave = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ");
+    log.lines().filter(grave).find(|line| !line.contains(" main] ")).map(str::to_owned)
+}
+
 /// Sends one IPv4 UDP datagram with a forged source, through a raw socket. Needs root.
 pub fn forge(source: SocketAddrV4, target: SocketAddrV4, data: &[u8]) {
     const RAW: i32 = 255;
@@ -190,9 +197,12 @@ pub fn wait_offspring(pid: i32, count: usize) -> Vec<i32> {
     })
 }
 
-/// How many descriptors a process has.
-pub fn descriptors(pid: i32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+/// How many descriptors a process has. Unknown to an ordinary user: workers hide from their own user's other processes.
+pub fn descriptors(pid: i32) -> Option<usize> {
+    match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+        entries => Some(entries.unwrap().count()),
+    }
 }
 
 /// CPU time that a process has used so far, user and system.
