@@ -110,12 +110,10 @@ fn client_without_an_address_is_answered_in_raw_frames_without_arp() {
     let _daemon = lab.daemon(LAN);
     let client = lab.broadcaster(1);
     let wire = Sniffer::new(&lab.client);
-    client.send(&client.message(MessageType::Discover, &[]));
-    let (frame, before_offer) = wire.reply();
+    let (frame, before_offer) = wire.answer(&client, &client.message(MessageType::Discover, &[]));
     let offer = check_frame(&frame, client.mac);
     assert_eq!((kind(&offer), offer.xid()), (MessageType::Offer, client.xid));
-    client.send(&request(&client, &offer));
-    let (frame, before_ack) = wire.reply();
+    let (frame, before_ack) = wire.answer(&client, &request(&client, &offer));
     let ack = check_frame(&frame, client.mac);
     assert_eq!((kind(&ack), ack.yiaddr()), (MessageType::Ack, offer.yiaddr()));
     let asked = before_offer.iter().chain(&before_ack).find(|frame| frame[12..14] == [8, 6]);
@@ -131,8 +129,7 @@ fn broadcast_flag_is_answered_by_broadcast() {
     let _daemon = lab.daemon(LAN);
     let client = lab.broadcaster(1);
     let wire = Sniffer::new(&lab.client);
-    client.send(&broadcast(client.message(MessageType::Discover, &[])));
-    let (frame, _) = wire.reply();
+    let (frame, _) = wire.answer(&client, &broadcast(client.message(MessageType::Discover, &[])));
     assert_eq!(frame[..6], [0xff; 6]);
     assert_eq!((ip(&frame, 26), ip(&frame, 30)), (SERVER, Ipv4Addr::BROADCAST));
     assert_eq!(frame[34..38], [0, 67, 0, 68]);
@@ -140,8 +137,7 @@ fn broadcast_flag_is_answered_by_broadcast() {
     assert!(offer.flags().broadcast());
     // NAKs are broadcast in any case (RFC 2131 §4.1).
     let stray = [DhcpOption::RequestedIpAddress([192, 0, 2, 7].into())];
-    client.send(&client.message(MessageType::Request, &stray));
-    let (frame, _) = wire.reply();
+    let (frame, _) = wire.answer(&client, &client.message(MessageType::Request, &stray));
     assert_eq!((&frame[..6], ip(&frame, 30)), (&[0xff; 6][..], Ipv4Addr::BROADCAST));
     assert_eq!(kind(&client.receive().unwrap()), MessageType::Nak);
 }
@@ -162,9 +158,9 @@ fn client_with_an_address_renews_by_unicast_and_rebinds_by_broadcast() {
         let wire = Sniffer::new(&lab.client);
         let mut message = client.message(MessageType::Request, &[]);
         message.set_ciaddr(address);
-        let ack = lab::until(&client, &message, MessageType::Ack);
-        assert_eq!((ack.yiaddr(), ack.ciaddr()), (address, address));
-        let (frame, _) = wire.reply();
+        let (frame, _) = wire.answer(&client, &message);
+        let ack = client.receive().expect("the client's own socket hears it");
+        assert_eq!((kind(&ack), ack.yiaddr(), ack.ciaddr()), (MessageType::Ack, address, address));
         assert_eq!(ip(&frame, 30), address, "to ciaddr, whichever way it was asked");
     }
     // A client that says its address gets its parameters there.
@@ -285,6 +281,28 @@ fn subnets_of_their_own_on_one_interface_are_chosen_by_the_address() {
     assert_eq!(offer.yiaddr(), Ipv4Addr::new(10, 1, 0, 100));
     let ack = lab::until(&client, &broadcast(request(&client, &offer)), MessageType::Ack);
     assert_eq!(server_id(&ack), Some([10, 1, 0, 1].into()));
+}
+
+#[test]
+fn addresses_of_the_server_are_never_leased() {
+    if !is_root("addresses_of_the_server_are_never_leased") {
+        return;
+    }
+    let lab = Lab::new();
+    lab.server.address("srv0", "10.0.0.3/24");
+    let yaml = LAN
+        .replace("options: {routers: [10.0.0.1]}", "")
+        .replace("10.0.0.100-10.0.0.199", "10.0.0.1-10.0.0.4");
+    let daemon = lab.daemon(&yaml);
+    let first = lease(&lab.broadcaster(1)).yiaddr();
+    let second = lease(&lab.broadcaster(2)).yiaddr();
+    let mut leased = [first.octets()[3], second.octets()[3]];
+    leased.sort_unstable();
+    assert_eq!(leased, [2, 4]);
+    let third = lab.broadcaster(3);
+    let wish = [DhcpOption::RequestedIpAddress([10, 0, 0, 3].into())];
+    third.send(&broadcast(third.message(MessageType::Discover, &wish)));
+    daemon.wait_log(&["DHCP_POOL_EXHAUSTED"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -199,6 +200,90 @@ fn deleted_file_stops_acks_with_an_alarm_and_is_never_made_anew() {
         (lines(&daemon, &["WORKER_DIED", "dhcp 0"]) > 1).then_some(())
     });
     assert!(!daemon.leases().exists(), "an empty file would lease every address again");
+}
+
+#[test]
+fn moved_file_is_missed_and_found_again() {
+    let daemon = Daemon::start(LOOPBACK);
+    let client = impatient(1, dhcp_port(&daemon));
+    let leased = client.lease();
+    let aside = daemon.folder.path().join("aside.db");
+    fs::rename(daemon.leases(), &aside).unwrap();
+    // Another file in its place is not it either.
+    fs::copy(&aside, daemon.leases()).unwrap();
+    let mut renewal = client.message(MessageType::Request, &[]);
+    renewal.set_ciaddr(leased);
+    client.send(&renewal);
+    daemon.wait_log(&["ERROR", "LEASE_STORE_FAILED", "dhcp"]);
+    assert_eq!(client.receive(), None);
+    fs::rename(&aside, daemon.leases()).unwrap();
+    assert_eq!(lab::until(&client, &renewal, MessageType::Ack).yiaddr(), leased);
+}
+
+/// A small file system, gone when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn new(at: PathBuf, size: &str) -> Self {
+        fs::create_dir_all(&at).unwrap();
+        let options = format!("size={size},mode=0755,uid={}", nobody());
+        common::sh("mount", &["-t", "tmpfs", "-o", &options, "none", at.to_str().unwrap()]);
+        Self(at)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+fn nobody() -> nix::unistd::Uid {
+    nix::unistd::User::from_name("nobody").unwrap().unwrap().uid
+}
+
+#[test]
+fn full_disk_stops_acks_only_and_service_resumes_by_itself() {
+    if !is_root("full_disk_stops_acks_only_and_service_resumes_by_itself") {
+        return;
+    }
+    let daemon = Daemon::prepare(LOOPBACK);
+    let disk = SmallDisk::new(daemon.folder.path().join("state"), "2m");
+    daemon.run_ok(&["start"]);
+    let port = dhcp_port(&daemon);
+    let client = impatient(1, port);
+    let leased = client.lease();
+    let ballast = disk.0.join("ballast");
+    let filled =
+        fs::File::create(&ballast).and_then(|mut file| std::io::copy(&mut std::io::repeat(0), &mut file));
+    assert!(filled.is_err());
+    let newcomer = impatient(2, port);
+    // What is left of the last page may hold a few more leases.
+    let offer = eventually("the lease file cannot grow", || {
+        let offer = newcomer.discover().expect("no offer");
+        let wish = [
+            DhcpOption::RequestedIpAddress(offer.yiaddr()),
+            DhcpOption::ServerIdentifier(lab::server_id(&offer).unwrap()),
+        ];
+        newcomer.send(&newcomer.message(MessageType::Request, &wish));
+        match newcomer.receive() {
+            None => Some(offer),
+            Some(_) => {
+                newcomer.release(offer.yiaddr());
+                None
+            }
+        }
+    });
+    let line = daemon.wait_log(&["ERROR", "LEASE_STORE_FAILED", "dhcp"]);
+    assert!(line.contains("full"), "{line}");
+    assert_eq!(kind(&newcomer.discover().expect("no offer while the disk is full")), MessageType::Offer);
+    fs::remove_file(&ballast).unwrap();
+    let mut renewal = client.message(MessageType::Request, &[]);
+    renewal.set_ciaddr(leased);
+    assert_eq!(lab::until(&client, &renewal, MessageType::Ack).yiaddr(), leased);
+    assert_eq!(newcomer.lease(), offer.yiaddr());
+    assert_eq!(lines(&daemon, &["WORKER_DIED"]), 0);
+    daemon.run_ok(&["stop"]);
 }
 
 #[test]

@@ -192,11 +192,17 @@ impl Sniffer {
         Some(buffer[..length].to_vec())
     }
 
-    /// The first IPv4 frame from UDP port 67 that comes, and whatever frames came before it.
+    /// Sends a message until an IPv4 frame from UDP port 67 comes; and whatever frames came before it. A new cable may
+    /// lose the first frames.
     #[track_caller]
-    pub fn reply(&self) -> (Vec<u8>, Vec<Vec<u8>>) {
+    pub fn answer(&self, client: &Client, message: &Message) -> (Vec<u8>, Vec<Vec<u8>>) {
         let mut before = Vec::new();
+        let mut sent: Option<Instant> = None;
         let found = eventually("a reply on the wire", || {
+            if sent.is_none_or(|sent| sent.elapsed() > Duration::from_secs(1)) {
+                sent = Some(Instant::now());
+                client.send(message);
+            }
             while let Some(frame) = self.next() {
                 if is_reply(&frame) {
                     return Some(frame);
