@@ -27,7 +27,8 @@ fn each_outcome_has_its_exit_code() {
     assert_eq!(code(&daemon.run(&["stop"]), 0), "not running\n");
     assert!(code(&daemon.run(&["reload"]), 1).contains("not running"));
     code(&daemon.run(&["probe"]), 1);
-    for usage in [&[][..], &["strat"], &["start", "--nonsense"], &["stop", "--timeout", "soon"], &["leases"]] {
+    for usage in [&[][..], &["strat"], &["start", "--nonsense"], &["stop", "--timeout", "soon"], &["leases"]]
+    {
         let said = code(&daemon.run(usage), 2);
         assert!(said.contains("Usage") || said.contains("error:"), "{said}");
     }
@@ -58,7 +59,8 @@ fn every_command_has_help_that_a_person_can_learn_from() {
         assert!(!own.lines().next().unwrap_or_default().is_empty(), "{command} says nothing of itself");
         // Each flag is explained on its line or the next one.
         let lines: Vec<&str> = own.lines().collect();
-        for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.trim_start().starts_with('-')) {
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.trim_start().starts_with('-'))
+        {
             let explained = line.trim().split("  ").filter(|part| !part.is_empty()).count() > 1;
             assert!(explained || lines.get(number + 1).is_some_and(|next| !next.trim().is_empty()), "{line}");
         }
@@ -121,7 +123,15 @@ fn status_of_a_daemon_that_does_not_answer_is_a_failure() {
 fn check_names_every_mistake_with_its_place() {
     let daemon = Daemon::prepare("tcp: {port: 70000}\nudp:\n  bufer_size: 1\ndhcp: {enabled: maybe}\n");
     let said = code(&daemon.run(&["check"]), 1);
-    for part in ["config.yaml:4", "tcp.port", "config.yaml:6", "udp.bufer_size", "hint", "buffer_size", "dhcp.enabled"] {
+    for part in [
+        "config.yaml:4",
+        "tcp.port",
+        "config.yaml:6",
+        "udp.bufer_size",
+        "hint",
+        "buffer_size",
+        "dhcp.enabled",
+    ] {
         assert!(said.contains(part), "{part} in {said}");
     }
     let json: Value = serde_json::from_slice(&daemon.run(&["check", "--json"]).stdout).unwrap();
@@ -240,7 +250,8 @@ fn daemonize_false_is_the_foreground() {
 #[test]
 fn sigusr1_opens_the_log_anew() {
     let daemon = Daemon::start(ECHO);
-    let (log, aside) = (daemon.folder.path().join("log/echo-daemon.log"), daemon.folder.path().join("log/aside"));
+    let (log, aside) =
+        (daemon.folder.path().join("log/echo-daemon.log"), daemon.folder.path().join("log/aside"));
     fs::rename(&log, &aside).unwrap();
     daemon.signal(Signal::SIGUSR1);
     eventually("the new file", || log.exists().then_some(()));

@@ -147,9 +147,9 @@ fn every_test_named_in_the_documentation_exists() {
 fn command(line: &str) -> Option<Vec<String>> {
     let line = line.trim().trim_start_matches("$ ").trim_start_matches("sudo ");
     let rest = line.strip_prefix("./echo-daemon ").or_else(|| line.strip_prefix("echo-daemon "))?;
-    let words = rest.split_whitespace().take_while(|word| {
-        !word.starts_with(['#', '|', '>', '<', '&', ';']) && *word != "2>&1"
-    });
+    let words = rest
+        .split_whitespace()
+        .take_while(|word| !word.starts_with(['#', '|', '>', '<', '&', ';']) && *word != "2>&1");
     Some(words.map(|word| word.trim_matches(['\'', '"']).to_owned()).collect())
 }
 
@@ -202,7 +202,10 @@ fn page_of_events_is_what_the_table_says() {
         fs::write(&path, &page).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == page, "docs/events.md is old: ECHO_DAEMON_BLESS=1 cargo test --test docs writes it anew");
+    assert!(
+        written == page,
+        "docs/events.md is old: ECHO_DAEMON_BLESS=1 cargo test --test docs writes it anew"
+    );
 }
 
 #[test]
@@ -243,10 +246,15 @@ const REFUSED: (&str, &str) = ("refused key", "refused value");
 fn load_with(set: &[String]) -> Result<Config, Report> {
     let folder = common::folder();
     let file = folder.path().join("config.yaml");
-    let yaml = "dhcp: {enabled: false, subnets: {NAME: {network: 10.0.0.0/24, pools: {NAME: {range: 10.0.0.9}}}}}";
+    let yaml =
+        "dhcp: {enabled: false, subnets: {NAME: {network: 10.0.0.0/24, pools: {NAME: {range: 10.0.0.9}}}}}";
     fs::write(&file, yaml).unwrap();
-    let sources =
-        Sources { file: Some(file), set: set.to_vec(), folder: Path::new("/").to_owned(), ..Sources::default() };
+    let sources = Sources {
+        file: Some(file),
+        set: set.to_vec(),
+        folder: Path::new("/").to_owned(),
+        ..Sources::default()
+    };
     ConfigManager::new(sources).load().map(|loaded| loaded.config)
 }
 

@@ -58,12 +58,14 @@ fn descriptors_above_two_are_closed_everywhere() {
     let (mut read, write) = pipe();
     // Without close-on-exec, the caller's end of a pipe is handed on.
     fcntl(&write, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
-    let script = format!("exec 3>$D/three 7</etc/passwd 9>$D/nine; test -e /proc/self/fd/{}", write.as_raw_fd());
+    let script =
+        format!("exec 3>$D/three 7</etc/passwd 9>$D/nine; test -e /proc/self/fd/{}", write.as_raw_fd());
     succeeds(&start_after(&daemon, &script));
     drop(write);
     for pid in family(daemon.pid()) {
         let open = descriptors(pid);
-        let foreign = |target: &str| ["/three", "/nine", "/etc/passwd"].iter().any(|end| target.ends_with(end));
+        let foreign =
+            |target: &str| ["/three", "/nine", "/etc/passwd"].iter().any(|end| target.ends_with(end));
         assert!(!open.iter().any(|(_, target)| foreign(target)), "{:?} holds {open:?}", title(pid));
     }
     // Nobody holds the pipe: whoever waits for its end is not held up.
@@ -151,7 +153,8 @@ fn odd_umask_and_folder_do_no_harm() {
         serves(&daemon);
         assert_eq!(field(daemon.pid(), "Umask"), "0027");
         fs::remove_dir(&there).unwrap();
-        let mode = |path: &str| fs::metadata(daemon.folder.path().join(path)).unwrap().permissions().mode() & 0o7777;
+        let mode =
+            |path: &str| fs::metadata(daemon.folder.path().join(path)).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode("run/echo-daemon.pid"), 0o644, "umask {mask}");
         assert_eq!(mode("run/control.sock"), 0o660, "umask {mask}");
         assert_eq!(mode("state"), 0o750, "umask {mask}");
@@ -172,7 +175,13 @@ fn folder_that_is_gone_does_no_harm() {
 fn foreground_is_repaired_too() {
     let daemon = Daemon::prepare(ECHO);
     let mut child = Command::new("sh")
-        .args(["-c", "umask 0777; trap '' TERM INT HUP CHLD; exec 0<&- 5</etc/passwd; exec \"$@\"", "sh", BINARY, "-c"])
+        .args([
+            "-c",
+            "umask 0777; trap '' TERM INT HUP CHLD; exec 0<&- 5</etc/passwd; exec \"$@\"",
+            "sh",
+            BINARY,
+            "-c",
+        ])
         .arg(&daemon.config)
         .args(["start", "--foreground"])
         .stderr(Stdio::null())

@@ -28,7 +28,9 @@ fn refused(output: &Output, reason: &str) {
 
 #[test]
 fn file_without_a_daemon_is_replaced_whatever_is_in_it() {
-    for contents in ["", "2147483646\n", "not a number\n", "-1\n", "0\n", "\u{0}\u{0}\u{0}", &"9".repeat(100_000)] {
+    for contents in
+        ["", "2147483646\n", "not a number\n", "-1\n", "0\n", "\u{0}\u{0}\u{0}", &"9".repeat(100_000)]
+    {
         let daemon = with_pid_file(contents);
         let output = daemon.run(&["stop"]);
         assert_eq!((output.status.code(), text(&output).trim()), (Some(0), "not running"), "{contents:?}");
@@ -46,7 +48,8 @@ fn file_without_a_daemon_is_replaced_whatever_is_in_it() {
 fn foreign_process_is_never_signalled() {
     let mut stranger = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
     let daemon = with_pid_file(&format!("{}\n", stranger.id()));
-    for args in [&["stop"][..], &["stop", "--force", "--timeout", "0s"], &["status"], &["restart"], &["stop"]] {
+    for args in [&["stop"][..], &["stop", "--force", "--timeout", "0s"], &["status"], &["restart"], &["stop"]]
+    {
         let output = daemon.run(args);
         assert!(stranger.try_wait().unwrap().is_none(), "{args:?} ended a stranger");
         assert!(!text(&output).contains(&stranger.id().to_string()), "{args:?}: {}", text(&output));
@@ -116,7 +119,8 @@ fn of_twenty_racing_starts_exactly_one_wins() {
         let daemon = contents.map_or_else(|| Daemon::prepare(ECHO), with_pid_file);
         let start = || daemon.command(&["start"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let racing: Vec<_> = (0..20).map(|_| start().unwrap()).collect();
-        let outputs: Vec<Output> = racing.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+        let outputs: Vec<Output> =
+            racing.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
         let main = daemon.pid();
         let (won, lost): (Vec<_>, Vec<_>) = outputs.iter().partition(|output| output.status.success());
         assert_eq!(won.len(), 1, "{:?}", outputs.iter().map(text).collect::<Vec<_>>());

@@ -83,7 +83,9 @@ fn groups_of_the_caller_are_not_kept() {
 /// given.
 fn as_nobody(home: &Path, environment: &[(&str, &Path)], args: &[&str]) -> Output {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]).arg(home.join("echo-daemon"));
+    command
+        .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"])
+        .arg(home.join("echo-daemon"));
     command.args(args).env_clear().env("HOME", home).envs(environment.iter().copied());
     command.stdin(Stdio::null()).output().unwrap()
 }
@@ -157,13 +159,16 @@ fn ordinary_user_is_told_what_needs_root() {
     let (runtime, file) = (home.path().join("run"), config.as_path());
     let environment = [("XDG_RUNTIME_DIR", runtime.as_path()), ("ECHO_DAEMON_CONFIG", file)];
     let _guard = Stop { home: home.path(), environment: &environment };
-    for (set, words) in [("daemon.pid_file=/etc/echo-daemon.pid", "start as root"), ("daemon.state_dir=/etc/x", "/etc/x")] {
+    for (set, words) in
+        [("daemon.pid_file=/etc/echo-daemon.pid", "start as root"), ("daemon.state_dir=/etc/x", "/etc/x")]
+    {
         let output = as_nobody(home.path(), &environment, &["start", "--set", set]);
         assert_eq!(output.status.code(), Some(1), "{set}");
         assert!(text(&output).contains(words), "{}", text(&output));
     }
     // A daemon of root's is out of its reach, and that is said.
-    let roots = Daemon::start("tcp: {address: 127.0.0.1, port: 0}\nudp: {enabled: false}\ndhcp: {enabled: false}\n");
+    let roots =
+        Daemon::start("tcp: {address: 127.0.0.1, port: 0}\nudp: {enabled: false}\ndhcp: {enabled: false}\n");
     let config = roots.config.as_path();
     let output = as_nobody(home.path(), &[("ECHO_DAEMON_CONFIG", config)], &["stop"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));

@@ -54,7 +54,11 @@ fn port_in_use() {
     let daemon = Daemon::prepare(ECHO);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    fails(&daemon, &["--set", &format!("tcp.port={port}")], &["TCP echo", &port.to_string(), "hint: another program"]);
+    fails(
+        &daemon,
+        &["--set", &format!("tcp.port={port}")],
+        &["TCP echo", &port.to_string(), "hint: another program"],
+    );
     fails(&daemon, &["--set", &format!("api.listen=127.0.0.1:{port}")], &["control API", &port.to_string()]);
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -185,5 +189,8 @@ fn unknown_user_is_only_a_warning() {
     let output = daemon.run(&["start", "--set", "daemon.user=nobody-of-this-name"]);
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("nobody-of-this-name"), "{}", text(&output));
-    assert_eq!(common::proc::field(common::proc::named(daemon.pid(), "udp")[0], "Uid"), "65534 65534 65534 65534");
+    assert_eq!(
+        common::proc::field(common::proc::named(daemon.pid(), "udp")[0], "Uid"),
+        "65534 65534 65534 65534"
+    );
 }

@@ -44,7 +44,10 @@ fn a_thousand_hangups_under_traffic_lose_nothing() {
     let served = traffic.finish();
     println!("{reloads} reloads by 1000 signals; {served} conversations in the meantime");
     assert!(reloads >= 100, "{reloads} reloads");
-    assert_eq!(count(&daemon, "CONFIG_REFUSED") + count(&daemon, "WORKER_DIED") + count(&daemon, "WORKER_KILLED"), 0);
+    assert_eq!(
+        count(&daemon, "CONFIG_REFUSED") + count(&daemon, "WORKER_DIED") + count(&daemon, "WORKER_KILLED"),
+        0
+    );
     daemon.run_ok(&["reload"]);
     settled(main);
     let now = descriptors(main);
@@ -146,7 +149,11 @@ fn key_that_needs_a_restart_is_refused_by_name() {
     fs::write(&daemon.config, base.replace("user: nobody", "user: daemon")).unwrap();
     let output = daemon.run(&["reload"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output).contains("daemon.user") && text(&output).contains("hint: echo-daemon restart"), "{}", text(&output));
+    assert!(
+        text(&output).contains("daemon.user") && text(&output).contains("hint: echo-daemon restart"),
+        "{}",
+        text(&output)
+    );
     fs::write(&daemon.config, base).unwrap();
     assert_eq!(family(daemon.pid()), before);
 }
@@ -157,7 +164,10 @@ fn port_that_is_taken_refuses_the_reload_and_the_old_one_is_served() {
     let address = daemon.endpoint("tcp");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    daemon.write_config(&ECHO.replace("tcp: {address: 127.0.0.1, port: 0}", &format!("tcp: {{address: 127.0.0.1, port: {port}}}")));
+    daemon.write_config(&ECHO.replace(
+        "tcp: {address: 127.0.0.1, port: 0}",
+        &format!("tcp: {{address: 127.0.0.1, port: {port}}}"),
+    ));
     let before = family(daemon.pid());
     let output = daemon.run(&["reload"]);
     assert_eq!(output.status.code(), Some(1));
@@ -174,7 +184,9 @@ fn ports_addresses_and_services_change_and_clients_of_the_old_generation_stay() 
     let mut client = Connection::open(old_tcp).unwrap();
     client.ping(b"before").unwrap();
     let old_worker = named(main, "tcp")[0];
-    daemon.write_config("tcp: {address: 127.0.0.2, port: 0, max_clients: 2}\nudp: {enabled: false}\ndhcp: {enabled: false}\n");
+    daemon.write_config(
+        "tcp: {address: 127.0.0.2, port: 0, max_clients: 2}\nudp: {enabled: false}\ndhcp: {enabled: false}\n",
+    );
     daemon.run_ok(&["reload"]);
     let tcp = daemon.endpoint("tcp");
     assert_eq!(tcp.ip().to_string(), "127.0.0.2");

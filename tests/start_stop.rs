@@ -62,7 +62,11 @@ fn main_is_detached_from_its_caller() {
     // From field 4 on: parent, group, session, terminal (proc_pid_stat(5)).
     let (parent, session, terminal) = (i32::try_from(fields[0]).unwrap(), fields[2], fields[3]);
     assert_ne!(session, i64::from(main), "a session leader can get a terminal");
-    assert_ne!(session, i64::from(nix::unistd::getsid(None).unwrap().as_raw()), "not in a session of its own");
+    assert_ne!(
+        session,
+        i64::from(nix::unistd::getsid(None).unwrap().as_raw()),
+        "not in a session of its own"
+    );
     assert_eq!(terminal, 0, "has a terminal");
     assert!(parent == 1 || ancestors().contains(&parent), "parent is {parent}");
     assert_ne!(parent, std::process::id().cast_signed());
@@ -103,7 +107,8 @@ fn check_order(daemon: &Daemon) -> String {
     let stop = log.find(" DAEMON_STOPPING ").unwrap_or_else(|| panic!("no stop in {log}"));
     let start = log[..stop].rfind('\n').map_or(0, |end| end + 1);
     let log = &log[start..];
-    let places = ORDER.map(|event| log.find(&format!(" {event} ")).unwrap_or_else(|| panic!("{event}: {log}")));
+    let places =
+        ORDER.map(|event| log.find(&format!(" {event} ")).unwrap_or_else(|| panic!("{event}: {log}")));
     assert!(places.is_sorted(), "{places:?} in {log}");
     assert!(log.rfind(" WORKER_STOPPED ").unwrap() < places[2], "a worker outlived the sockets: {log}");
     assert!(log.lines().last().unwrap().contains(" DAEMON_STOPPED "), "not the last line: {log}");
@@ -119,9 +124,10 @@ fn signals_take_the_tree_down_in_order() {
         all_gone(&tree);
         let log = check_order(&daemon);
         for name in ["tcp", "udp", "dhcp 0", "dhcp 1", "keeper", "api"] {
-            let ended = log.lines().filter(|line| line.contains(" WORKER_STOPPED ")).any(|line| {
-                line.contains(&format!(" {name} of generation 1 has ended (exit code 0)"))
-            });
+            let ended = log
+                .lines()
+                .filter(|line| line.contains(" WORKER_STOPPED "))
+                .any(|line| line.contains(&format!(" {name} of generation 1 has ended (exit code 0)")));
             assert!(ended, "{name} in {log}");
         }
         assert!(log.contains(which.as_str()));
@@ -226,7 +232,8 @@ fn stopped_worker_does_not_hold_the_stop_up() {
     all_gone(&tree);
     let log = check_order(&daemon);
     for name in ["dhcp 0", "api"] {
-        let killed = log.lines().any(|l| l.contains("WORKER_KILLED") && l.contains(&format!("{name} did not")));
+        let killed =
+            log.lines().any(|l| l.contains("WORKER_KILLED") && l.contains(&format!("{name} did not")));
         assert!(killed, "{name}: {log}");
     }
 }

@@ -130,7 +130,9 @@ fn worker_that_dies_again_and_again_is_forked_with_growing_pauses_while_others_s
 
 #[test]
 fn tcp_worker_that_dies_takes_no_client_with_it() {
-    let daemon = Daemon::start("tcp: {address: 127.0.0.1, port: 0, max_clients: 6}\nudp: {enabled: false}\ndhcp: {enabled: false}\n");
+    let daemon = Daemon::start(
+        "tcp: {address: 127.0.0.1, port: 0, max_clients: 6}\nudp: {enabled: false}\ndhcp: {enabled: false}\n",
+    );
     let main = daemon.pid();
     let address = daemon.endpoint("tcp");
     let mut connections: Vec<Connection> = (0..5).map(|_| Connection::open(address).unwrap()).collect();
@@ -195,12 +197,23 @@ fn workers_obey_main_alone() {
     let main = daemon.pid();
     let before = family(main);
     for pid in &before[1..] {
-        for which in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGTSTP] {
+        for which in [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGQUIT,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGTSTP,
+        ] {
             signal(*pid, which);
         }
     }
     Connection::open(daemon.endpoint("tcp")).unwrap().ping(b"hello").unwrap();
-    assert_eq!(Client::new(1, daemon.dhcp_port()).discover().map(|offer| offer.opts().msg_type()), Some(Some(MessageType::Offer)));
+    assert_eq!(
+        Client::new(1, daemon.dhcp_port()).discover().map(|offer| offer.opts().msg_type()),
+        Some(Some(MessageType::Offer))
+    );
     assert!(before.iter().all(|pid| common::is_alive(*pid) && state(*pid) != Some('T')));
     assert!(!daemon.log().contains("WORKER_DIED"));
 }

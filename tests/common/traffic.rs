@@ -45,7 +45,9 @@ impl Traffic {
     /// One connection after the other, each with a few echoes.
     pub fn tcp(mut self, server: SocketAddr) -> Self {
         let tries = self.tries;
-        self.run(move || repeat(tries, || Connection::open(server)?.echo(b"one").and_then(|mut c| c.echo_more())));
+        self.run(move || {
+            repeat(tries, || Connection::open(server)?.echo(b"one").and_then(|mut c| c.echo_more()))
+        });
         self
     }
 
