@@ -107,9 +107,9 @@ fn tcp(server: SocketAddr, method: &str, path: &str, more: &str) -> Answer {
 /// A daemon whose API listens as this YAML says.
 fn start_with_api(api: &str, token: Option<&str>) -> Daemon {
     let daemon = Daemon::prepare("");
-    let base: String =
-        BASE.lines().filter(|line| !line.starts_with("api:")).map(|l| format!("{l}\n")).collect();
-    fs::write(&daemon.config, format!("{base}api: {api}\n{ECHO}")).unwrap();
+    let base = BASE.replace("api: {listen: null}", &format!("api: {api}"));
+    assert_ne!(base, BASE);
+    fs::write(&daemon.config, format!("{base}{ECHO}")).unwrap();
     if let Some(token) = token {
         fs::write(daemon.folder.path().join("token"), token).unwrap();
     }
@@ -413,8 +413,9 @@ fn reload_answers_with_the_verdict() {
     assert_eq!(daemon.status()["generation"], 2);
     daemon.write_config(ECHO);
     let samples = metrics(&daemon);
-    assert_eq!(samples["echo_daemon_reloads_total{result=\"applied\"}"], 1.0);
-    assert_eq!(samples["echo_daemon_reloads_total{result=\"refused\"}"], 1.0);
+    let reloads =
+        ["applied", "refused"].map(|r| samples[&format!("echo_daemon_reloads_total{{result=\"{r}\"}}")]);
+    assert!(reloads.iter().all(|count| (count - 1.0).abs() < 0.5), "{reloads:?}");
 }
 
 #[test]
