@@ -106,10 +106,10 @@ fn peers(lines: &[Line], event: &str) -> HashSet<String> {
 
 /// Replaces the section `logging` of a daemon's file.
 fn configure(daemon: &Daemon, logging: &str, rest: &str) {
-    let base: String =
-        common::BASE.lines().filter(|l| !l.starts_with("logging:")).map(|l| format!("{l}\n")).collect();
-    fs::write(&daemon.config, format!("{base}logging: {{log_file: log/echo-daemon.log, {logging}}}\n{rest}"))
-        .unwrap();
+    let own = format!("logging: {{log_file: log/echo-daemon.log, {logging}}}");
+    let base = common::BASE.replace("logging: {log_file: log/echo-daemon.log, log_level: DEBUG}", &own);
+    assert_ne!(base, common::BASE);
+    fs::write(&daemon.config, format!("{base}{rest}")).unwrap();
 }
 
 fn prepare(logging: &str, rest: &str) -> Daemon {

@@ -16,20 +16,11 @@ fn sources(folder: &Path) -> Sources {
 
 /// Loads `text` as the file `c.yaml` with the given `--set` flags.
 fn load_with(text: &str, set: &[&str]) -> Result<Loaded, Report> {
-    load_and_check(text, set, |_| Vec::new())
-}
-
-/// With what a higher layer finds wrong.
-fn load_and_check(
-    text: &str,
-    set: &[&str],
-    further: impl FnOnce(&Config) -> Vec<Finding>,
-) -> Result<Loaded, Report> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("c.yaml"), text).unwrap();
     let set = set.iter().map(|&flag| flag.to_owned()).collect();
     let file = Some(PathBuf::from("c.yaml"));
-    ConfigManager::new(Sources { file, set, ..sources(folder.path()) }).load_with(further)
+    ConfigManager::new(Sources { file, set, ..sources(folder.path()) }).load()
 }
 
 fn load(text: &str) -> Result<Loaded, Report> {

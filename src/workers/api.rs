@@ -1,12 +1,16 @@
 //! The api process: lends the routes of [`crate::api`] its sockets and an async runtime of one thread. It never
 //! forks, and main believes nothing it says but "please reload".
 
+mod door;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::extract::ConnectInfo;
 use daemon_utils::channel::Channel;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -90,6 +94,7 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
                 waited = news.wait() => waited?,
                 Some(ended) = running.join_next() => {
                     context.slot.count(Counter::ErrorApi);
+                    event!(ApiFailed; "a listener has ended");
                     return Err(io::Error::other(format!("a listener has ended: {ended:?}")));
                 }
             },
@@ -106,19 +111,14 @@ fn start(
     control: OwnedFd,
     listen: Option<OwnedFd>,
 ) -> io::Result<()> {
-    let until = |mut leaving: watch::Receiver<bool>| async move {
-        // An error means that the sender is gone, which is a reason to leave, too.
-        let _ = leaving.wait_for(|leave| *leave).await;
-    };
     let control = tokio::net::UnixListener::from_std(control.into())?;
     let routes = router(Arc::clone(state), Door::Control);
-    let done = until(leaving.clone());
-    running.spawn(async move { axum::serve(control, routes).with_graceful_shutdown(done).await });
+    running.spawn(door::serve(control, move |_| routes.clone(), leaving.clone()));
     if let Some(listen) = listen {
         let listen = tokio::net::TcpListener::from_std(listen.into())?;
-        let routes = router(Arc::clone(state), Door::Tcp).into_make_service_with_connect_info::<SocketAddr>();
-        let done = until(leaving.clone());
-        running.spawn(async move { axum::serve(listen, routes).with_graceful_shutdown(done).await });
+        let routes = router(Arc::clone(state), Door::Tcp);
+        let of = move |peer: SocketAddr| routes.clone().layer(Extension(ConnectInfo(peer)));
+        running.spawn(door::serve(listen, of, leaving.clone()));
     }
     Ok(())
 }
@@ -155,7 +155,7 @@ async fn farewell(context: &Context, news: &News, state: &State, mut running: Ru
         () = finished => Ok(()),
         heard = verdicts => heard,
         () = patience(state) => {
-            event!(ApiFailed; "open requests were given up");
+            log::debug!("connections on which nothing moved were given up");
             Ok(())
         }
     }

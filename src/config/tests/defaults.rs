@@ -173,27 +173,33 @@ fn lease_times_are_inherited_and_bounds_that_nobody_gave_make_room() {
 }
 
 #[test]
-fn problems_of_higher_layers_get_their_line() {
+fn findings_of_higher_layers_are_reported_with_all_others_and_get_their_line() {
     let text = "dhcp:
   interfaces: [lo]
+  prot: 1
   subnets:
     lan:
       network: 10.0.0.0/24
       options:
         routers: [10.0.0.1, nonsense]
 ";
-    let finding = |key: &str, reason: &str| (key.to_owned(), reason.to_owned(), None);
-    let further = |config: &Config| {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("c.yaml"), text).unwrap();
+    let (file, set) = (Some("c.yaml".into()), vec!["dhcp.options.domain-name=5".to_owned()]);
+    let manager = ConfigManager::new(Sources { file, set, ..sources(folder.path()) });
+    let report = manager.load_with(|config| {
         assert_eq!(config.dhcp.subnets[0].common.options["routers"][1], "nonsense");
         vec![
-            finding("dhcp.subnets.lan.options.routers[1]", "not an address"),
-            finding("dhcp.options.domain-name", "not a name"),
+            ("dhcp.subnets.lan.options.routers[1]".to_owned(), "not an address".to_owned(), None),
+            ("dhcp.options.domain-name".to_owned(), "not a name".to_owned(), None),
         ]
-    };
-    let report = load_and_check(text, &["dhcp.options.domain-name=5"], further).unwrap_err();
-    let shown: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
-    assert!(shown[0].starts_with("c.yaml:7: dhcp.subnets.lan.options.routers[1]: not an address\n    7 | "));
-    assert_eq!(shown[1], "--set dhcp.options.domain-name=5: dhcp.options.domain-name: not a name");
+    });
+    assert_eq!(
+        report.unwrap_err().to_string(),
+        "c.yaml:3: dhcp.prot: unknown key\n    3 |   prot: 1\n  hint: did you mean port?
+c.yaml:8: dhcp.subnets.lan.options.routers[1]: not an address\n    8 |         routers: [10.0.0.1, nonsense]
+--set dhcp.options.domain-name=5: dhcp.options.domain-name: not a name"
+    );
 }
 
 #[test]
