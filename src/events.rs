@@ -24,6 +24,11 @@ macro_rules! events {
                 match self { $(Self::$name => Level::$level,)+ }
             }
 
+            /// Logs a text under this event, where the event is known only when the program runs.
+            pub fn log(self, text: &str) {
+                log::log!(self.level(), event = self.id(); "{text}");
+            }
+
             /// What it means, for people.
             pub const fn explanation(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),+),)+ }
@@ -47,7 +52,7 @@ events! {
     DaemonStopped "DAEMON_STOPPED" Info;
     /// Start or stop met a condition that an operator should know.
     DaemonWarning "DAEMON_WARNING" Warn;
-    /// A worker process has been forked.
+    /// A worker process is ready to serve.
     WorkerStarted "WORKER_STARTED" Info;
     /// A worker process has ended as it was told to.
     WorkerStopped "WORKER_STOPPED" Info;
@@ -55,7 +60,7 @@ events! {
     WorkerDied "WORKER_DIED" Error;
     /// A worker process could not be started; it is tried again after a pause.
     WorkerFailed "WORKER_FAILED" Error;
-    /// A worker did not end within `daemon.shutdown_timeout` and was killed.
+    /// A worker did not end, or did not stop reading, within `daemon.shutdown_timeout` and was killed.
     WorkerKilled "WORKER_KILLED" Warn;
     /// A new configuration is in force.
     ConfigReloaded "CONFIG_RELOADED" Info;
@@ -107,8 +112,6 @@ events! {
     DhcpPoolExhausted "DHCP_POOL_EXHAUSTED" Warn;
     /// A packet was dropped: malformed, or not to be answered.
     DhcpPacketDropped "DHCP_PACKET_DROPPED" Debug;
-    /// An address that should be free answered.
-    DhcpAddressConflict "DHCP_ADDRESS_CONFLICT" Warn;
     /// Handling one packet panicked; the packet was dropped, the service goes on.
     DhcpPacketPanicked "DHCP_PACKET_PANICKED" Error;
     /// The lease file could not be written: no ACK leaves until it can.

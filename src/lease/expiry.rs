@@ -72,11 +72,6 @@ impl Expiries {
         self.order.first().is_some_and(|(expires, _)| *expires <= now)
     }
 
-    /// When the next one runs out.
-    pub(super) fn next(&self) -> Option<Timestamp> {
-        self.order.first().map(|(expires, _)| *expires)
-    }
-
     /// Writes the rows that end what has run out, at most `limit`, into the open transaction; the log's last row is
     /// `known`. To be taken over with [`Expiries::settle`] after the commit.
     pub(super) fn write(

@@ -52,7 +52,6 @@ pub struct Keeper {
     may_prune: bool,
     changed: Instant,
     checkpoint: Instant,
-    wal_bytes: u64,
     walk: Walk,
     walking: bool,
     walked: Instant,
@@ -88,7 +87,6 @@ impl Keeper {
             may_prune: true,
             changed: now,
             checkpoint: now,
-            wal_bytes: 0,
             walk: Walk::new(limits),
             walking: true,
             walked: now,
@@ -144,13 +142,6 @@ impl Keeper {
     /// Counts by pool.
     pub fn gauges(&self) -> Vec<PoolGauge> {
         self.expiries.gauges()
-    }
-
-    /// How long until the next lease runs out, at most `longest`.
-    pub fn next_expiry(&self, longest: Duration) -> Duration {
-        let now = self.clock.now();
-        let left = self.expiries.next().map(|next| Duration::from_secs(next.0.saturating_sub(now.0)));
-        left.unwrap_or(longest).min(longest)
     }
 
     /// Ends what has run out at `now`, in one transaction; what is due may be more.
@@ -223,13 +214,7 @@ impl Keeper {
                 Err(error) => return Err(error),
             }
         }
-        self.wal_bytes = size;
         Ok(())
-    }
-
-    /// Bytes of the write-ahead log at the last checkpoint.
-    pub fn wal_bytes(&self) -> u64 {
-        self.wal_bytes
     }
 
     /// The view `lease_list` shows wall time by what is noted here.

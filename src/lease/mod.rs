@@ -42,7 +42,7 @@ pub use clock::LeaseClock;
 pub use engine::{Access, Declined, EngineSettings, LeaseManager, Offered, PoolGauge, Released, Scope};
 pub use expiry::Ended;
 pub use keep::{Keeper, Step};
-pub use offers::{OFFER_WORDS, Offers, offers_secret};
+pub use offers::{OFFER_WORDS, Offers};
 pub use pools::{PoolSpec, SubnetSpec, Topology};
 pub use prepare::prepare;
 pub use reader::{LeaseRow, ListFilter, list};

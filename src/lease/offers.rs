@@ -52,11 +52,6 @@ pub enum Holder {
     Another,
 }
 
-/// Sets the secret of a new region; main does so before the first fork. (Whoever comes first would do it too.)
-pub fn offers_secret(region: &'static [AtomicU64]) {
-    let _ = Offers::new(region);
-}
-
 impl Offers {
     /// Takes its place in a region that was zero when it was made; the first to come sets the secret.
     ///

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::model::{Common, Options, Subnet};
 use crate::config::{AddressRange, Config, Network};
+use crate::protocol::options::OptionValue;
 
 use super::types::{PoolId, SubnetId};
 
@@ -186,14 +187,16 @@ fn at_or_below<T: Copy>(order: &[(u32, T)], address: Ipv4Addr) -> Option<T> {
     order.get(after.checked_sub(1)?).map(|(_, id)| *id)
 }
 
-/// The addresses that the option `routers` (3) names at one level, as one text or a list.
+/// The addresses that the option `routers` (3) names at one level, in whatever spelling.
 fn routers(options: &Options) -> Vec<Ipv4Addr> {
-    let texts: Vec<&str> = match options.get("routers") {
-        Some(serde_json::Value::String(text)) => text.split([',', ' ']).collect(),
-        Some(serde_json::Value::Array(values)) => values.iter().filter_map(|v| v.as_str()).collect(),
-        _ => Vec::new(),
-    };
-    texts.into_iter().filter_map(|text| text.trim().parse().ok()).collect()
+    const ROUTERS: u8 = 3;
+    let values = options.iter().filter_map(|(name, value)| OptionValue::from_config(name, value).ok());
+    let routers = values.filter(|value| value.code == ROUTERS);
+    routers.flat_map(|value| value.bytes.chunks_exact(4).map(address).collect::<Vec<_>>()).collect()
+}
+
+fn address(bytes: &[u8]) -> Ipv4Addr {
+    <[u8; 4]>::try_from(bytes).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from)
 }
 
 fn blocked(

@@ -239,16 +239,4 @@ impl StoreError {
             Self::Sqlite { .. } | Self::NotWriting => "lease_file_sqlite",
         }
     }
-
-    /// Whether trying again later may help by itself.
-    pub fn passes(&self) -> bool {
-        match self {
-            Self::Busy { .. } | Self::Full { .. } | Self::Io { .. } | Self::Sqlite { .. } => true,
-            Self::Gone { .. }
-            | Self::Damaged { .. }
-            | Self::Foreign { .. }
-            | Self::Later { .. }
-            | Self::NotWriting => false,
-        }
-    }
 }

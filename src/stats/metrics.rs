@@ -43,7 +43,6 @@ cells! {
             DeclineIn { type = "decline", direction = "in" },
             ReleaseIn { type = "release", direction = "in" },
             InformIn { type = "inform", direction = "in" },
-            BootpIn { type = "bootp", direction = "in" },
             OtherIn { type = "other", direction = "in" },
             OfferOut { type = "offer", direction = "out" },
             AckOut { type = "ack", direction = "out" },

@@ -129,7 +129,10 @@ impl Supervisor {
         for warning in sandbox::apply(privileges).map_err(io::Error::other)? {
             event!(DaemonWarning; "{name}: {warning}");
         }
-        process::die_with_parent(main)?;
+        // The logger ends when its last writer has: killed with main, it could lose their last lines.
+        if kind != Kind::Logger {
+            process::die_with_parent(main)?;
+        }
         Ok(job)
     }
 }

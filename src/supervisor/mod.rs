@@ -40,6 +40,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::config::{Config, ConfigManager};
 use crate::event;
+use crate::events::Event;
 use crate::lease::OFFER_WORDS;
 use crate::stats::{Counter, Shared};
 use crate::workers::logger;
@@ -279,8 +280,8 @@ impl Supervisor {
     }
 
     /// Logs a warning of main's and, while the caller waits, shows it to them.
-    fn warn(&mut self, text: &str) {
-        event!(DaemonWarning; "{text}");
+    fn warn(&mut self, event: Event, text: &str) {
+        event.log(text);
         if let Some(report) = &mut self.report {
             report.warning(text);
         }

@@ -74,7 +74,7 @@ impl Supervisor {
             Signal::SIGTERM | Signal::SIGINT => self.begin_stop(&format!("{signal} received")),
             Signal::SIGHUP => self.ask_reload(None),
             Signal::SIGUSR1 => self.reopen_logs(),
-            Signal::SIGUSR2 => self.warn("an upgrade in place is not available in this version"),
+            Signal::SIGUSR2 => event!(DaemonWarning; "an upgrade in place is not available in this version"),
             _ => (),
         }
     }
@@ -142,7 +142,7 @@ impl Supervisor {
     }
 
     /// Whether the workers are being exchanged just now.
-    pub(super) fn is_switching(&self) -> bool {
+    fn is_switching(&self) -> bool {
         self.transition.as_ref().is_some_and(super::Transition::is_switching)
     }
 
@@ -255,7 +255,7 @@ impl Supervisor {
         match reason {
             Reason::Start => return self.finish_start(verdict),
             Reason::Interfaces => match &verdict {
-                Ok(words) => event!(InterfaceUp; "interfaces have changed: {words}"),
+                Ok(words) => log::debug!("interfaces have changed: {words}"),
                 Err(why) => {
                     event!(InterfaceDown; "could not serve the changed interfaces: {why}");
                     self.interfaces_due = Some(Instant::now() + INTERFACES_RETRY);

@@ -13,6 +13,7 @@ use daemon_utils::socket::{self, Interface};
 use nix::sys::socket::{SockaddrStorage, getsockname};
 
 use crate::config::Config;
+use crate::events::Event;
 
 /// Connections that may wait in the kernel for a free place (`net.core.somaxconn` limits it further).
 const BACKLOG: i32 = 1024;
@@ -46,6 +47,9 @@ pub(super) struct Sockets {
     pub(super) api: Option<Listener>,
 }
 
+/// Something that is missing but may come later, and the event it is logged as.
+pub(super) type Warning = (Event, String);
+
 /// Why a socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SocketsError {
@@ -77,7 +81,7 @@ fn hint(error: &io::Error, port: u16) -> String {
 impl Sockets {
     /// Opens what `config` names, taking over what `self` already has. Warnings tell of what is missing but
     /// may come later.
-    pub(super) fn prepare(&self, config: &Config) -> Result<(Self, Vec<String>), SocketsError> {
+    pub(super) fn prepare(&self, config: &Config) -> Result<(Self, Vec<Warning>), SocketsError> {
         let mut warnings = Vec::new();
         let mut next = Self::default();
         if config.tcp.enabled {
@@ -117,6 +121,18 @@ impl Sockets {
         }
     }
 
+    /// Names of the interfaces with an address that this set serves and `old` did not.
+    pub(super) fn interfaces_beyond<'a>(&'a self, old: &'a Self) -> impl Iterator<Item = &'a str> {
+        let served = |set: &'a Self| {
+            set.dhcp
+                .iter()
+                .map(|l| &l.interface)
+                .filter(|i| !i.addresses.is_empty())
+                .map(|i| (&i.name, i.index))
+        };
+        served(self).filter(move |new| !served(old).any(|old| old == *new)).map(|(name, _)| name.as_str())
+    }
+
     /// What is served where, for people and the API.
     pub(super) fn endpoints(&self) -> Vec<(&'static str, String)> {
         let tcp = self.tcp.iter().map(|listener| ("tcp", listener.bound.to_string()));
@@ -130,12 +146,13 @@ impl Sockets {
     fn dhcp_listeners(
         &self,
         config: &Config,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Vec<DhcpListener>, SocketsError> {
         let present = socket::interfaces().map_err(SocketsError::Interfaces)?;
         for name in &config.dhcp.interfaces {
             if !present.iter().any(|interface| interface.name == *name) {
-                warnings.push(format!("interface {name} is missing; it is served as soon as it is there"));
+                let words = format!("interface {name} is missing; it is served as soon as it is there");
+                warnings.push((Event::InterfaceDown, words));
             }
         }
         let wanted = present.into_iter().filter(|interface| config.dhcp.interfaces.contains(&interface.name));
@@ -143,8 +160,8 @@ impl Sockets {
         for interface in wanted {
             if interface.addresses.is_empty() {
                 let name = &interface.name;
-                warnings
-                    .push(format!("interface {name} has no IPv4 address; it is served as soon as it has"));
+                let words = format!("interface {name} has no IPv4 address; it is served as soon as it has");
+                warnings.push((Event::InterfaceDown, words));
             }
             let port = config.dhcp.port;
             // An interface that was removed and added has a new index: its old socket is dead.
@@ -172,7 +189,7 @@ impl Sockets {
     fn packet_sender(
         &self,
         listeners: &[DhcpListener],
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Option<OwnedFd>, SocketsError> {
         if let Some(old) = &self.packet {
             return old.try_clone().map(Some).map_err(SocketsError::Share);
@@ -181,9 +198,10 @@ impl Sockets {
             Ok(fd) => Ok(Some(fd)),
             Err(error) => {
                 if listeners.iter().any(|listener| !listener.interface.loopback) {
-                    warnings.push(format!(
+                    let words = format!(
                         "no raw socket ({error}): clients without an address are answered by broadcast"
-                    ));
+                    );
+                    warnings.push((Event::DaemonWarning, words));
                 }
                 Ok(None)
             }
@@ -219,7 +237,7 @@ fn listeners(
     service: &'static str,
     old: &[Listener],
     (addresses, port): (&[IpAddr], u16),
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
     open: impl Fn(SocketAddr) -> io::Result<OwnedFd>,
 ) -> Result<Vec<Listener>, SocketsError> {
     let mut all: Vec<Listener> = Vec::new();
@@ -230,7 +248,8 @@ fn listeners(
             Err(SocketsError::Listen { source, .. })
                 if address.is_ipv6() && addresses.len() > 1 && is_ipv6_missing(&source) =>
             {
-                warnings.push(format!("{service} is not served on {address}: {source}"));
+                warnings
+                    .push((Event::DaemonWarning, format!("{service} is not served on {address}: {source}")));
             }
             Err(error) => return Err(error),
         }

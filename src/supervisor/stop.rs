@@ -36,12 +36,7 @@ impl Supervisor {
     /// The same without a word, after a failed start.
     pub(super) fn stop_with(&mut self, exit_code: i32) {
         self.notify_stopping();
-        if self.is_switching() {
-            // The old logger reads no more; only the new one can write the last lines.
-            self.complete_transition();
-        } else {
-            self.fail_transition("the daemon is stopping");
-        }
+        self.fail_transition("the daemon is stopping");
         // Where that was the start, it has failed.
         let exit_code = if self.start_failure.is_some() { 1 } else { exit_code };
         self.restarts.clear();

@@ -71,8 +71,8 @@ impl Supervisor {
         asked_by: Vec<Pid>,
     ) -> Result<(), String> {
         let (sockets, warnings) = self.sockets.prepare(&config).map_err(|error| error.to_string())?;
-        for warning in warnings {
-            self.warn(&warning);
+        for (event, words) in warnings {
+            self.warn(event, &words);
         }
         let kinds = match reason {
             Reason::Start | Reason::Reload => Kind::ALL.to_vec(),
@@ -213,12 +213,15 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn complete_transition(&mut self) {
+    fn complete_transition(&mut self) {
         let Some(transition) = self.transition.take() else { return };
         self.generation = transition.generation;
         self.shared.set_generation(transition.generation);
         self.config = transition.config;
         self.token = transition.token;
+        for name in transition.sockets.interfaces_beyond(&self.sockets) {
+            event!(InterfaceUp, interface = name; "{name} is served");
+        }
         // Sockets that the new configuration no longer names close here.
         self.sockets = transition.sockets;
         let words = format!("generation {} is in force", transition.generation);

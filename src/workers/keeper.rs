@@ -128,9 +128,10 @@ impl<'a> Worker<'a> {
     }
 
     fn fail(&mut self, error: &StoreError) {
+        self.context.slot.count(Counter::ErrorKeeper);
         if self.failing.is_none_or(|said| said.elapsed() >= REPORT_EVERY) {
             self.failing = Some(Instant::now());
-            event!(LeaseStoreFailed; "the lease file is not looked after until this is mended: {error}");
+            event!(KeeperFailed; "the lease file is not looked after until this is mended: {error}");
         }
     }
 

@@ -94,12 +94,12 @@ impl Account {
     pub(super) fn sent(&mut self, replies: Vec<Reply>, failed: usize, received: Instant) {
         let took = received.elapsed();
         for reply in &replies {
-            self.slot.observe_time(Histogram::DhcpResponse, took);
             self.slot.count(match reply.kind {
                 ReplyKind::Offer => Counter::OfferOut,
                 ReplyKind::Ack => Counter::AckOut,
                 ReplyKind::Nak => Counter::NakOut,
             });
+            self.slot.observe_time(Histogram::DhcpResponse, took);
         }
         if failed > 0 {
             self.slot.add(Counter::DropSendFailed, failed as u64);

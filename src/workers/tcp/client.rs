@@ -42,7 +42,6 @@ impl Client<'_> {
         if closed.is_err() || SigSet::empty().thread_set_mask().is_err() {
             return NOT_SERVED;
         }
-        sender::rename("tcp");
         let peer = self.peer;
         // Reads the PID anew.
         sender::rename(Kind::Tcp.name());
