@@ -59,6 +59,7 @@ impl Supervisor {
             since,
             complaint: None,
             deaf: false,
+            kill_at: None,
         })
     }
 

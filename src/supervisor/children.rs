@@ -41,6 +41,8 @@ pub(super) struct Child {
     pub(super) complaint: Option<String>,
     /// It has closed its channel: it is about to be reaped.
     pub(super) deaf: bool,
+    /// When it is killed, since it should have stopped reading long ago.
+    pub(super) kill_at: Option<Instant>,
 }
 
 impl Child {

@@ -32,6 +32,7 @@ impl Supervisor {
     pub(super) fn run(&mut self) -> io::Result<i32> {
         loop {
             self.advance_transition();
+            self.kill_hanging();
             self.start_pending();
             self.advance_stop();
             if let Phase::Over(code) = self.phase {
@@ -53,7 +54,8 @@ impl Supervisor {
         let interfaces = self.interfaces_due.filter(|_| self.transition.is_none() && !self.is_stopping());
         let deadlines = [self.transition_deadline(), self.stop_deadline(), interfaces];
         let restarts = self.restarts.iter().map(|restart| restart.at).filter(|_| !self.is_switching());
-        let next = deadlines.into_iter().flatten().chain(restarts).min();
+        let kills = self.children.iter().filter_map(|child| child.kill_at);
+        let next = deadlines.into_iter().flatten().chain(restarts).chain(kills).min();
         let most = next.map_or(LONGEST_SLEEP, |next| next.saturating_duration_since(now).min(LONGEST_SLEEP));
         // Rounded up: waking before the deadline would only mean another turn.
         let millis = most.as_millis() + u128::from(most.subsec_nanos() % 1_000_000 != 0);
@@ -206,7 +208,10 @@ impl Supervisor {
                     child.tell(&Order::Begin);
                 }
             }
-            Word::Quiet if child.state == State::Quiescing => child.state = State::Quiet,
+            Word::Quiet if child.state == State::Quiescing => {
+                child.state = State::Quiet;
+                child.kill_at = None;
+            }
             Word::Failed(reason) => child.complaint = Some(reason),
             Word::Reload if child.kind == Kind::Api => {
                 let pid = child.pid;

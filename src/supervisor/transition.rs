@@ -25,6 +25,11 @@ use crate::workers::{Kind, Order};
 /// How long new workers may take to become ready: a large lease file has to be read.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// After `daemon.shutdown_timeout` the new workers no longer wait for an old one, which may be held up by a slow disk:
+/// to kill it would lose the batch in its hands, and nothing forbids that both read. After so many times that long it
+/// counts as hanging and is killed.
+const LINGER: u32 = 5;
+
 /// Why there is a new generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -183,19 +188,21 @@ impl Supervisor {
     fn switch_kinds(&mut self) {
         let Some(transition) = &self.transition else { return };
         let (generation, late) = (transition.generation, Instant::now() >= transition.deadline);
+        let linger = self.config.daemon.shutdown_timeout * LINGER;
         let mut all_begun = true;
         for kind in transition.kinds.clone() {
             let reads = |child: &&mut super::Child| {
-                child.kind == kind && child.generation < generation && child.may_read()
+                child.kind == kind
+                    && child.generation < generation
+                    && child.may_read()
+                    && child.kill_at.is_none()
             };
             let mut still_reading = false;
             for child in self.children.iter_mut().filter(reads) {
                 still_reading = true;
-                if late {
-                    event!(WorkerKilled, pid = child.pid; "{} of generation {} did not stop reading in time",
-                        child.name(), child.generation);
-                    super::kill(child.pid);
-                    child.state = State::Quiet;
+                if late && child.kill_at.is_none() {
+                    child.kill_at = Some(Instant::now() + linger);
+                    log::debug!("{} of generation {} is slow to leave", child.name(), child.generation);
                 }
             }
             if still_reading && !late {
@@ -210,6 +217,18 @@ impl Supervisor {
         }
         if all_begun {
             self.complete_transition();
+        }
+    }
+
+    /// Kills the old workers that neither read nor leave.
+    pub(super) fn kill_hanging(&mut self) {
+        let now = Instant::now();
+        for child in self.children.iter_mut().filter(|child| child.kill_at.is_some_and(|at| at <= now)) {
+            child.kill_at = None;
+            child.state = State::Quiet;
+            event!(WorkerKilled, pid = child.pid; "{} of generation {} did not stop reading in time",
+                child.name(), child.generation);
+            super::kill(child.pid);
         }
     }
 
