@@ -447,14 +447,15 @@ fn workers_that_die_under_traffic_harm_no_client_that_is_being_served() {
     const DEATHS: usize = 4;
     let (daemon, address) = start("max_clients: 100");
     let main = daemon.pid();
-    let over = AtomicBool::new(false);
+    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..6)
             .map(|n| {
-                let over = &over;
+                let (over, served) = (&over, &served);
                 scope.spawn(move || {
                     let stays = connect(address);
                     ping(&stays, b"served");
+                    served.fetch_add(1, Ordering::Relaxed);
                     while !over.load(Ordering::Relaxed) {
                         ping(&stays, &pattern(10_000, n));
                         let mut comes = connect(address);
@@ -468,6 +469,7 @@ fn workers_that_die_under_traffic_harm_no_client_that_is_being_served() {
             })
             .collect();
         let end = EndOf(&over);
+        eventually("service for all", || (served.load(Ordering::Relaxed) == 6).then_some(()));
         for _ in 0..DEATHS {
             let worker = daemon.worker("tcp");
             signal(worker, Signal::SIGKILL);
