@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
@@ -161,6 +162,16 @@ pub fn forge(source: SocketAddrV4, target: SocketAddrV4, data: &[u8]) {
 /// A socket address of IPv4.
 pub fn v4(address: &str, port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(address.parse::<Ipv4Addr>().unwrap(), port)
+}
+
+/// Ends the clients of a test that run until they see this flag: also where the test fails, which would wait for
+/// them for ever.
+pub struct EndOf<'a>(pub &'a AtomicBool);
+
+impl Drop for EndOf<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Runs this in a thread that is in the namespace; sockets that it opens belong there.
