@@ -4,6 +4,7 @@
 mod common;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::dhcp::Client;
@@ -325,12 +326,56 @@ fn interface_that_comes_late_goes_and_returns_is_served_and_others_never_notice(
         assert_eq!(lease(&client).yiaddr().octets()[..3], [10, 5, 0]);
         assert_eq!(lease(&steady).yiaddr(), address, "the other interface is undisturbed");
         lab.server.sh("ip", &["link", "del", "late0"]);
-        eventually("the daemon drops the interface", || {
-            (!daemon.status()["endpoints"].to_string().contains("late0")).then_some(())
-        });
+        wait_dropped(&daemon, "late0");
         assert_eq!(lease(&steady).yiaddr(), address);
     }
     assert_eq!(lab::lines(&daemon, &["WORKER_DIED"]), 0);
+}
+
+#[test]
+fn no_request_is_lost_while_other_interfaces_come_and_go() {
+    if !is_root("no_request_is_lost_while_other_interfaces_come_and_go") {
+        return;
+    }
+    let lab = Lab::new();
+    let late = "  interfaces: [srv0, late0]\n  subnets:";
+    let daemon = lab.daemon(&LAN.replace("  interfaces: [srv0]\n", "").replace("  subnets:", late));
+    let client = lab.broadcaster(1);
+    let address = lease(&client).yiaddr();
+    drop(client);
+    lab.client.address("cli0", &format!("{address}/24"));
+    let mut client = lab.at(1, "cli0", address, SERVER);
+    let over = AtomicBool::new(false);
+    let asked = std::thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                client.xid += 1;
+                let mut renewal = client.message(MessageType::Request, &[]);
+                renewal.set_ciaddr(address);
+                // Once only: nothing may be lost.
+                client.send(&renewal);
+                let answer = client.receive().unwrap_or_else(|| panic!("renewal {asked} was lost"));
+                assert_eq!(kind(&answer), MessageType::Ack);
+                asked += 1;
+            }
+            asked
+        });
+        for _ in 0..4 {
+            if traffic.is_finished() {
+                break;
+            }
+            lab.server.join("late0", &lab.client, "peer0");
+            lab.server.address("late0", "10.5.0.1/24");
+            wait_served(&daemon, "late0");
+            lab.server.sh("ip", &["link", "del", "late0"]);
+            wait_dropped(&daemon, "late0");
+        }
+        over.store(true, Ordering::Relaxed);
+        traffic.join().unwrap()
+    });
+    assert!(asked > 20, "only {asked} renewals in all that time");
+    assert!(daemon.status()["generation"].as_u64() >= Some(9), "{}", daemon.status());
 }
 
 #[test]
@@ -363,5 +408,13 @@ fn renumbered_interface_is_followed() {
 fn wait_served(daemon: &Daemon, interface: &str) {
     eventually(&format!("{interface} is served"), || {
         daemon.status()["endpoints"].to_string().contains(interface).then_some(())
+    });
+}
+
+/// Waits until no worker does any more.
+#[track_caller]
+fn wait_dropped(daemon: &Daemon, interface: &str) {
+    eventually(&format!("{interface} is dropped"), || {
+        (!daemon.status()["endpoints"].to_string().contains(interface)).then_some(())
     });
 }
