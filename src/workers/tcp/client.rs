@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use daemon_utils::log::sender;
 use daemon_utils::{process, title};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 
 use super::echo::{Echo, End};
 use crate::event;
@@ -51,6 +51,8 @@ impl Client<'_> {
         let slot = self.context.slot;
         let echo = Echo { stream: self.stream, lifeline: self.lifeline, idle_timeout, slot };
         let (bytes, end) = echo.run(buffer);
+        // From here on SIGTERM comes too late: the end is told once, here, and not by the worker as well.
+        let _ = SigSet::from(Signal::SIGTERM).thread_block();
         count(slot, end);
         event!(TcpClientDisconnected, peer = peer, bytes = bytes, reason = end.reason(); "client disconnected");
         0
