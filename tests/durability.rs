@@ -266,13 +266,11 @@ fn full_disk_stops_acks_only_and_service_resumes_by_itself() {
             DhcpOption::ServerIdentifier(lab::server_id(&offer).unwrap()),
         ];
         newcomer.send(&newcomer.message(MessageType::Request, &wish));
-        match newcomer.receive() {
-            None => Some(offer),
-            Some(_) => {
-                newcomer.release(offer.yiaddr());
-                None
-            }
+        let granted = newcomer.receive().is_some();
+        if granted {
+            newcomer.release(offer.yiaddr());
         }
+        (!granted).then_some(offer)
     });
     let line = daemon.wait_log(&["ERROR", "LEASE_STORE_FAILED", "dhcp"]);
     assert!(line.contains("full"), "{line}");
