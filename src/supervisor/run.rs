@@ -198,13 +198,16 @@ impl Supervisor {
     }
 
     fn on_word(&mut self, place: usize, word: Word) {
-        let (in_force, stopping) = (self.generation, self.is_stopping());
+        // Only a generation that is not in force yet waits for the others of its own. After a change of interfaces the
+        // kinds that it did not concern are of an older generation, and serve all the same.
+        let pending = self.transition.as_ref().map(|transition| transition.generation);
+        let stopping = self.is_stopping();
         let child = &mut self.children[place];
         match word {
             Word::Ready if child.state == State::Starting => {
                 child.state = State::Ready;
                 event!(WorkerStarted, pid = child.pid; "{} of generation {} is ready", child.name(), child.generation);
-                if child.generation == in_force && !stopping {
+                if Some(child.generation) != pending && !stopping {
                     child.tell(&Order::Begin);
                 }
             }
