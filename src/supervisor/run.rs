@@ -289,7 +289,7 @@ impl Supervisor {
         }
     }
 
-    fn tell_verdict(&mut self, pid: Pid, verdict: &Verdict) {
+    pub(super) fn tell_verdict(&mut self, pid: Pid, verdict: &Verdict) {
         let order = match verdict {
             Ok(words) => Order::Verdict(true, words.clone()),
             Err(reason) => Order::Verdict(false, reason.clone()),
