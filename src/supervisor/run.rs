@@ -97,6 +97,7 @@ impl Supervisor {
                     let child = self.children.swap_remove(place);
                     self.on_death(child, exit);
                 }
+                None if self.strangers.contains(&pid) => self.strangers.retain(|stranger| *stranger != pid),
                 // A TCP client whose worker died before it: main is a subreaper.
                 None => log::debug!("process {pid} of a dead worker has ended: {exit}"),
             }
@@ -116,7 +117,8 @@ impl Supervisor {
 
     /// Children that are no workers: TCP clients whose worker died.
     pub(super) fn orphans(&self) -> Vec<Pid> {
-        let known = |pid: &Pid| self.children.iter().any(|child| child.pid == *pid);
+        let known =
+            |pid: &Pid| self.strangers.contains(pid) || self.children.iter().any(|child| child.pid == *pid);
         process::children().into_iter().filter(|pid| !known(pid)).collect()
     }
 
