@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::birth::Inheritance;
 use super::children::{Child, Restart, State};
 use super::transition::{Reason, Verdict};
-use super::{Phase, Supervisor, settings};
+use super::{Phase, Supervisor, preflight, settings};
 use crate::event;
 use crate::stats::{Counter, Gauge};
 use crate::workers::{Kind, Order, Word};
@@ -247,6 +247,10 @@ impl Supervisor {
             .map_err(|report| report.to_string())
             .and_then(|loaded| {
                 settings::refuse_what_needs_restart(&self.config, &loaded.config)?;
+                if !self.config.dhcp.enabled {
+                    // The start had no reason to: there may be no lease file yet, or one with the clock of another boot.
+                    preflight::lease_file(&loaded.config, &self.privilege).map_err(|error| error.to_string())?;
+                }
                 settings::token(&loaded.config).map(|token| (loaded, token))
             })
             .and_then(|(loaded, token)| {
