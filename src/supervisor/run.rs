@@ -249,7 +249,8 @@ impl Supervisor {
                 settings::refuse_what_needs_restart(&self.config, &loaded.config)?;
                 if !self.config.dhcp.enabled {
                     // The start had no reason to: there may be no lease file yet, or one with the clock of another boot.
-                    preflight::lease_file(&loaded.config, &self.privilege).map_err(|error| error.to_string())?;
+                    preflight::lease_file(&loaded.config, &self.privilege)
+                        .map_err(|error| error.to_string())?;
                 }
                 settings::token(&loaded.config).map(|token| (loaded, token))
             })
