@@ -95,6 +95,9 @@ struct Supervisor {
     reload_asked: Option<Vec<Pid>>,
     interfaces_due: Option<Instant>,
     has_orphans: bool,
+    /// Children of this process from before it was main: a script that ends in `exec echo-daemon start --foreground`
+    /// leaves its own, such as a `2> >(logger)`. They are not ours to count, to wait for or to end.
+    strangers: Vec<Pid>,
 }
 
 /// Starts the daemon; the exit code of this process.
@@ -202,6 +205,7 @@ impl Supervisor {
                 reload_asked: None,
                 interfaces_due: None,
                 has_orphans: false,
+                strangers: process::children(),
             })
         };
         match prepare() {

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::birth::Inheritance;
 use super::children::{Child, Restart, State};
 use super::transition::{Reason, Verdict};
-use super::{Phase, Supervisor, settings};
+use super::{Phase, Supervisor, preflight, settings};
 use crate::event;
 use crate::stats::{Counter, Gauge};
 use crate::workers::{Kind, Order, Word};
@@ -97,6 +97,7 @@ impl Supervisor {
                     let child = self.children.swap_remove(place);
                     self.on_death(child, exit);
                 }
+                None if self.strangers.contains(&pid) => self.strangers.retain(|stranger| *stranger != pid),
                 // A TCP client whose worker died before it: main is a subreaper.
                 None => log::debug!("process {pid} of a dead worker has ended: {exit}"),
             }
@@ -116,7 +117,8 @@ impl Supervisor {
 
     /// Children that are no workers: TCP clients whose worker died.
     pub(super) fn orphans(&self) -> Vec<Pid> {
-        let known = |pid: &Pid| self.children.iter().any(|child| child.pid == *pid);
+        let known =
+            |pid: &Pid| self.strangers.contains(pid) || self.children.iter().any(|child| child.pid == *pid);
         process::children().into_iter().filter(|pid| !known(pid)).collect()
     }
 
@@ -198,13 +200,16 @@ impl Supervisor {
     }
 
     fn on_word(&mut self, place: usize, word: Word) {
-        let (in_force, stopping) = (self.generation, self.is_stopping());
+        // Only a generation that is not in force yet waits for the others of its own. After a change of interfaces the
+        // kinds that it did not concern are of an older generation, and serve all the same.
+        let pending = self.transition.as_ref().map(|transition| transition.generation);
+        let stopping = self.is_stopping();
         let child = &mut self.children[place];
         match word {
             Word::Ready if child.state == State::Starting => {
                 child.state = State::Ready;
                 event!(WorkerStarted, pid = child.pid; "{} of generation {} is ready", child.name(), child.generation);
-                if child.generation == in_force && !stopping {
+                if Some(child.generation) != pending && !stopping {
                     child.tell(&Order::Begin);
                 }
             }
@@ -242,6 +247,11 @@ impl Supervisor {
             .map_err(|report| report.to_string())
             .and_then(|loaded| {
                 settings::refuse_what_needs_restart(&self.config, &loaded.config)?;
+                if !self.config.dhcp.enabled {
+                    // The start had no reason to: there may be no lease file yet, or one with the clock of another boot.
+                    preflight::lease_file(&loaded.config, &self.privilege)
+                        .map_err(|error| error.to_string())?;
+                }
                 settings::token(&loaded.config).map(|token| (loaded, token))
             })
             .and_then(|(loaded, token)| {
@@ -286,7 +296,7 @@ impl Supervisor {
         }
     }
 
-    fn tell_verdict(&mut self, pid: Pid, verdict: &Verdict) {
+    pub(super) fn tell_verdict(&mut self, pid: Pid, verdict: &Verdict) {
         let order = match verdict {
             Ok(words) => Order::Verdict(true, words.clone()),
             Err(reason) => Order::Verdict(false, reason.clone()),

@@ -29,7 +29,13 @@ pub(super) fn refuse_what_needs_restart(old: &Config, new: &Config) -> Result<()
     if keys.is_empty() {
         return Ok(());
     }
-    Err(format!("{} cannot change while the daemon runs\nhint: echo-daemon restart", keys.join(", ")))
+    // A restart looks for the daemon by the new file, and would leave this one running beside the new one.
+    let hint = if keys.contains(&"daemon.pid_file") {
+        "stop the daemon with the file as it was, then start it with the new one"
+    } else {
+        "echo-daemon restart"
+    };
+    Err(format!("{} cannot change while the daemon runs\nhint: {hint}", keys.join(", ")))
 }
 
 /// Reads the bearer token of the API while main still may: the first line of its file.
@@ -55,4 +61,22 @@ pub(super) fn levels(config: &Config) -> Levels {
         most = most.max(logging.syslog.level);
     }
     Levels::new(most, logging.modules.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn who_changes_the_pid_file_is_not_sent_to_restart() {
+        let config = |set: &str| {
+            let set = ["dhcp.enabled=false", set].map(str::to_owned).to_vec();
+            let sources = Sources::of_process(None, set).unwrap();
+            load(&ConfigManager::new(sources)).unwrap().config
+        };
+        let old = config("daemon.pid_file=/tmp/one.pid");
+        let reason = |set| refuse_what_needs_restart(&old, &config(set)).unwrap_err();
+        assert!(reason("daemon.pid_file=/tmp/two.pid").contains("hint: stop the daemon"));
+    }
 }

@@ -106,6 +106,9 @@ impl Batch {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 self.account.store_failed(&error);
+                for _ in reading {
+                    self.account.not_stored();
+                }
                 Vec::new()
             }
         }

@@ -53,6 +53,10 @@ pub fn run(
                 Heard::Order(Order::Begin) => {
                     serving = true;
                     kernel_drops.look(&sockets);
+                    if context.index == 0 {
+                        let missed = kernel_drops.missed(context.shared.counter(Counter::SocketDroppedDhcp));
+                        context.slot.add(Counter::SocketDroppedDhcp, missed);
+                    }
                 }
                 Heard::Order(Order::Quiesce) => {
                     context.say(&Word::Quiet);
@@ -172,7 +176,7 @@ fn own_addresses(sockets: &[(Interface, OwnedFd)]) -> Vec<Ipv4Addr> {
 }
 
 /// What the kernel had to drop because the workers were too slow. The sockets count since they were opened, so
-/// only what is new since the last look is ours to report.
+/// only what is new since the last look is ours to report, and what nobody reported while no worker looked.
 #[derive(Default)]
 struct KernelDrops {
     known: Vec<u32>,
@@ -185,5 +189,11 @@ impl KernelDrops {
         let new = new.sum();
         self.known = now;
         new
+    }
+
+    /// What nobody has `counted` yet. Sockets count from their opening and the counter from the daemon's start, so
+    /// the sockets' sum is never too high; where a reload replaced one it is too low, and then this is nothing.
+    fn missed(&self, counted: u64) -> u64 {
+        self.known.iter().map(|drops| u64::from(*drops)).sum::<u64>().saturating_sub(counted)
     }
 }
