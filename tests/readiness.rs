@@ -172,7 +172,7 @@ fn unknown_interface_is_only_a_warning() {
     let output = daemon.run(&["start", "--set", "dhcp.interfaces=[lo, nosuch0]"]);
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("interface nosuch0 is missing"), "{}", text(&output));
-    daemon.wait_log(&["DAEMON_WARNING", "nosuch0"]);
+    daemon.wait_log(&["INTERFACE_DOWN", "nosuch0"]);
     daemon.run_ok(&["stop"]);
     let elsewhere = "dhcp.subnets.demo.interface=nosuch0";
     let output = daemon.run(&["start", "--set", "dhcp.interfaces=[nosuch0]", "--set", elsewhere]);

@@ -13,6 +13,7 @@ use crate::event;
 use crate::lease::{SilenceReason, StoreError, SubnetId};
 use crate::protocol::{Malformed, MessageType};
 use crate::stats::{Counter, Histogram, Slot};
+use crate::workers::pace::Limit;
 
 /// The same complaint is logged once in this time; the counters count each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -23,6 +24,8 @@ pub(super) struct Account {
     config: Arc<Config>,
     /// When each complaint was last logged.
     complained: HashMap<Complaint, Instant>,
+    /// Dropped packets, by reason.
+    drops: HashMap<&'static str, Limit>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,7 +38,7 @@ enum Complaint {
 
 impl Account {
     pub(super) fn new(slot: Slot, config: Arc<Config>) -> Self {
-        Self { slot, config, complained: HashMap::new() }
+        Self { slot, config, complained: HashMap::new(), drops: HashMap::new() }
     }
 
     pub(super) fn batch(&self, packets: usize) {
@@ -66,7 +69,13 @@ impl Account {
         }
         match event {
             Some(event) => self.tell(&event),
-            None => event!(DhcpPacketDropped, reason = silence.reason(); "packet dropped"),
+            None => {
+                // The network can cause these at will: one line a second for each reason.
+                let limit = self.drops.entry(silence.reason()).or_default();
+                if let Some(unlogged) = limit.allow(Instant::now()) {
+                    event!(DhcpPacketDropped, reason = silence.reason(), unlogged = unlogged; "packet dropped");
+                }
+            }
         }
     }
 
