@@ -11,6 +11,16 @@ use super::section::Section;
 use super::subnet;
 use super::units::{Size, show_duration};
 
+/// By the circuit alone a client would lose its lease at its first renewal, which no relay marks: that needs the lease
+/// to remember its circuit (RFC 3046 §2.1), which comes with the whole of relay information.
+fn identify_by(section: &Section<'_>) -> IdentifyBy {
+    let said = section.get("identify_by", IdentifyBy::ClientId);
+    if said == IdentifyBy::CircuitId {
+        section.error("identify_by", "circuit-id is not available in this version", None);
+    }
+    said
+}
+
 /// Reads `dhcp`; `state_dir` is where a relative path of the lease file starts.
 pub(super) fn read(section: Section<'_>, state_dir: &Path) -> Dhcp {
     let level = Level::read(&section, &Level::built_in());
@@ -25,7 +35,7 @@ pub(super) fn read(section: Section<'_>, state_dir: &Path) -> Dhcp {
         port: section.get("port", Port(67)).0,
         workers: section.within("workers", 2, 1..=16, u16::to_string),
         authoritative: section.get("authoritative", true),
-        identify_by: section.get("identify_by", IdentifyBy::ClientId),
+        identify_by: identify_by(&section),
         offer_hold: section.within("offer_hold", Duration::from_secs(60), holds, |d| show_duration(*d)),
         decline_hold: decline_hold(section.child("decline_hold")),
         store: store(section.child("store"), state_dir),

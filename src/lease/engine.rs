@@ -327,16 +327,18 @@ impl<S> LeaseManager<S> {
         }
     }
 
-    /// A lease that ran out is open at once, whether the keeper has written so or not.
+    /// A lease that ran out is open at once, whether the keeper has written so or not. Time is known to the second,
+    /// rounded down: within the second of its end a lease may still be its client's.
     pub(super) fn standing(&self, address: Ipv4Addr, key: &ClientKey) -> Standing {
-        let Some(held) = self.held(address).filter(|held| held.expires > self.now) else {
-            return Standing::Open;
-        };
+        let Some(held) = self.held(address) else { return Standing::Open };
         match held.state {
+            LeaseState::Active if held.expires < self.now => Standing::Open,
             LeaseState::Active if held.client.key == key.as_bytes() => Standing::Own,
             LeaseState::Active => Standing::Anothers,
-            LeaseState::Declined | LeaseState::Conflict => Standing::Resting,
-            LeaseState::Expired | LeaseState::Released => Standing::Open,
+            LeaseState::Declined | LeaseState::Conflict if held.expires > self.now => Standing::Resting,
+            LeaseState::Declined | LeaseState::Conflict | LeaseState::Expired | LeaseState::Released => {
+                Standing::Open
+            }
         }
     }
 

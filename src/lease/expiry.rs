@@ -69,7 +69,7 @@ impl Expiries {
 
     /// Whether anything has run out.
     pub(super) fn any_due(&self, now: Timestamp) -> bool {
-        self.order.first().is_some_and(|(expires, _)| *expires <= now)
+        self.order.first().is_some_and(|(expires, _)| *expires < now)
     }
 
     /// Writes the rows that end what has run out, at most `limit`, into the open transaction; the log's last row is
@@ -82,7 +82,7 @@ impl Expiries {
         limit: usize,
     ) -> Result<Vec<Ended>, StoreError> {
         let pruned_to = u64::try_from(store.meta("pruned_to")?).unwrap_or(0);
-        let due = self.order.iter().take_while(|(expires, _)| *expires <= now).take(limit);
+        let due = self.order.iter().take_while(|(expires, _)| *expires < now).take(limit);
         let mut ended = Vec::new();
         for (seq, (_, address)) in (known + 1..).zip(due) {
             let Some(entry) = self.entries.get(address) else { continue };

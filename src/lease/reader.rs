@@ -132,7 +132,7 @@ struct Shown {
 
 impl Shown {
     fn row(self, row: &RowRef<'_>) -> LeaseRow {
-        let ran_out = row.state == LeaseState::Active && row.expires <= self.now;
+        let ran_out = row.state == LeaseState::Active && row.expires < self.now;
         let state = if ran_out { LeaseState::Expired } else { row.state };
         let client = &row.client;
         LeaseRow {

@@ -139,7 +139,7 @@ SELECT
     pool,
     CASE state
         WHEN 0 THEN CASE
-            WHEN expires <= CAST(strftime('%s', 'now') AS INTEGER) + (SELECT secs FROM skew) THEN 'expired'
+            WHEN expires < CAST(strftime('%s', 'now') AS INTEGER) + (SELECT secs FROM skew) THEN 'expired'
             ELSE 'active' END
         WHEN 1 THEN 'expired' WHEN 2 THEN 'released' WHEN 3 THEN 'declined' ELSE 'conflict'
     END AS state,

@@ -106,6 +106,8 @@ impl Supervisor {
         main: Pid,
     ) -> io::Result<Job> {
         signal::ignore_in_worker();
+        // The message and the place of a panic belong into the log: nobody reads a worker's stderr.
+        std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
         let name = kind.process_name(index);
         title::set(&format!("echo-daemon: {name}"));
         let job = Job::inherit(self, kind, inheritance)?;

@@ -79,6 +79,8 @@ struct Supervisor {
     watch: Option<InterfaceWatch>,
     sockets: Sockets,
     pid_file: Option<PidFile>,
+    /// Says that the state folder is taken.
+    state_lock: Option<PidFile>,
     /// Waits for the verdict on the start.
     report: Option<Report>,
     /// Why the start failed; told when everything is gone again.
@@ -166,6 +168,17 @@ impl Supervisor {
         let refuse = |error: PidFileError| with_hint(&error, error.hint());
         let pid_file = PidFile::acquire(&config.daemon.pid_file).map_err(refuse)?;
         pid_file.write(getpid()).map_err(refuse)?;
+        // Two daemons with PID files of their own must not share leases: each would offer what the other has offered.
+        let claim = config.daemon.state_dir.join("daemon.lock");
+        let state_lock = match PidFile::acquire(&claim).and_then(|lock| lock.write(getpid()).map(|()| lock)) {
+            Ok(lock) => lock,
+            Err(error) => {
+                let _ = pid_file.remove();
+                let hint = "hint: two daemons need a pid_file, a control_socket and a state_dir each";
+                let folder = config.daemon.state_dir.display();
+                return Err(format!("state folder {folder} is in use: {error}\n{hint}"));
+            }
+        };
         let prepare = || -> io::Result<Self> {
             let signals = Signals::block(&[
                 Signal::SIGTERM,
@@ -193,6 +206,7 @@ impl Supervisor {
                 foreground,
                 sockets: Sockets::default(),
                 pid_file: None,
+                state_lock: None,
                 report: None,
                 start_failure: None,
                 phase: Phase::Serving,
@@ -209,8 +223,11 @@ impl Supervisor {
             })
         };
         match prepare() {
-            Ok(supervisor) => Ok(Self { pid_file: Some(pid_file), ..supervisor }),
+            Ok(supervisor) => {
+                Ok(Self { pid_file: Some(pid_file), state_lock: Some(state_lock), ..supervisor })
+            }
             Err(error) => {
+                let _ = state_lock.remove();
                 let _ = pid_file.remove();
                 Err(format!("could not start: {error}"))
             }
@@ -274,8 +291,8 @@ impl Supervisor {
         for child in &self.children {
             kill(child.pid);
         }
-        if let Some(pid_file) = self.pid_file.take() {
-            let _ = pid_file.remove();
+        for lock in [self.state_lock.take(), self.pid_file.take()].into_iter().flatten() {
+            let _ = lock.remove();
         }
         if let Some(report) = self.report.take() {
             report.failed(reason);

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use daemon_utils::channel::{Channel, MAX_MESSAGE, Received};
 use daemon_utils::process::{self, Exit};
 use daemon_utils::sandbox::{self, Identity, Privileges};
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chown, geteuid};
+use nix::unistd::{fchownat, geteuid};
 
 use crate::config::Config;
 use crate::lease;
@@ -30,6 +31,10 @@ pub(super) enum PreflightError {
         "folder {0:?} belongs to another user\nhint: set XDG_RUNTIME_DIR, or name daemon.pid_file and daemon.control_socket"
     )]
     ForeignFolder(PathBuf),
+    #[error(
+        "could not give {path:?} to {user}, as whom the workers run: {source}\nhint: chown -R {user} {}", path.display()
+    )]
+    Owner { path: PathBuf, user: String, source: io::Error },
     #[error("could not check the lease file: {0}")]
     Fork(io::Error),
     #[error("{0}")]
@@ -70,16 +75,44 @@ pub(super) fn folders(config: &Config, privilege: &Privilege) -> Result<(), Pref
         // Others pass through it, the workers among them.
         make_folder(above, 0o755)?;
     }
-    if make_folder(state, 0o750)?
-        && let Privileges::Worker(Identity { uid, gid, .. }) = &privilege.worker
-    {
-        chown(state, Some(*uid), Some(*gid))
-            .map_err(|errno| PreflightError::Folder { path: state.clone(), source: errno.into() })?;
+    make_folder(state, 0o750)?;
+    if let Privileges::Worker(identity) = &privilege.worker {
+        hand_over(config, identity).map_err(|source| PreflightError::Owner {
+            path: state.clone(),
+            user: identity.name.clone(),
+            source,
+        })?;
     }
-    for file in [&config.daemon.pid_file, &config.daemon.control_socket, &config.logging.log_file] {
+    let json = config.logging.json.enabled.then_some(&config.logging.json.file);
+    let files = [&config.daemon.pid_file, &config.daemon.control_socket, &config.logging.log_file];
+    for file in files.into_iter().chain(json) {
         if let Some(folder) = file.parent() {
             make_folder(folder, 0o755)?;
             is_private_enough(folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the state folder and the lease file to the user that the workers run as, where they are root's or of the
+/// user that stood in before `daemon.user` existed. Links are not followed.
+fn hand_over(config: &Config, to: &Identity) -> io::Result<()> {
+    let stand_in = sandbox::lookup("nobody")?.map(|nobody| nobody.uid.as_raw());
+    let mut paths = vec![config.daemon.state_dir.clone()];
+    let leases = &config.dhcp.store.path;
+    if let (Some(folder), Some(name)) = (leases.parent(), leases.file_name().and_then(|name| name.to_str())) {
+        paths.extend(["", "-wal", "-shm", "-lock"].map(|end| folder.join(format!("{name}{end}"))));
+    }
+    for path in paths {
+        let owner = match fs::symlink_metadata(&path) {
+            // Whoever may write the folder could have put another's file there under a second name.
+            Ok(found) if found.is_symlink() || (found.is_file() && found.nlink() > 1) => continue,
+            Ok(found) => found.uid(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if owner != to.uid.as_raw() && (owner == 0 || Some(owner) == stand_in) {
+            fchownat(AT_FDCWD, &path, Some(to.uid), Some(to.gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
         }
     }
     Ok(())

@@ -24,6 +24,10 @@ use crate::workers::{Kind, Order, Word};
 const INTERFACES_SETTLE: Duration = Duration::from_millis(200);
 /// Where a reload of the interfaces failed, it is tried again after this time.
 const INTERFACES_RETRY: Duration = Duration::from_secs(5);
+/// Words of one worker that are heard before the others have their turn.
+const WORDS_A_TURN: usize = 16;
+/// Questions for a reload that wait for the next one; all of them get its verdict.
+const MOST_WAITING: usize = 1024;
 /// Longest sleep, so that nothing depends on an event alone.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -193,7 +197,9 @@ impl Supervisor {
 
     fn listen_to_children(&mut self) {
         for place in 0..self.children.len() {
-            while let Some(word) = self.children[place].hear() {
+            // A worker that was taken over and never stops speaking must not keep main from the others.
+            for _ in 0..WORDS_A_TURN {
+                let Some(word) = self.children[place].hear() else { break };
                 self.on_word(place, word);
             }
         }
@@ -238,7 +244,12 @@ impl Supervisor {
             }
             return;
         }
-        self.reload_asked.get_or_insert_default().extend(asked_by);
+        let waiting = self.reload_asked.get_or_insert_default();
+        if waiting.len() < MOST_WAITING {
+            waiting.extend(asked_by);
+        } else if let Some(pid) = asked_by {
+            self.tell_verdict(pid, &Err("too many reloads are waiting already".to_owned()));
+        }
     }
 
     fn reload(&mut self, asked_by: Vec<Pid>) {

@@ -7,7 +7,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use daemon_utils::socket::{self, Interface};
 use nix::sys::socket::{SockaddrStorage, getsockname};
@@ -221,16 +224,36 @@ impl Sockets {
     }
 }
 
-/// Removes what a daemon that was killed left at `path`, if it is a socket; whoever calls holds the PID file's
-/// lock, so nobody serves it.
+/// Removes what a daemon that was killed left at `path`, if it is a socket that nobody listens at. After SIGKILL of
+/// main its api process may live for a moment, so it is asked for a while.
 fn remove_stale_socket(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
+    const ASK: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(20);
     match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is in the way")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Ok(found) if found.file_type().is_socket() => (),
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket is in the way",
+            ));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
     }
+    for _ in 0..ASK {
+        match UnixStream::connect(path) {
+            Ok(_) => std::thread::sleep(PAUSE),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return std::fs::remove_file(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AddrInUse,
+        "another daemon listens at it\nhint: two daemons need a pid_file, a control_socket and a state_dir each",
+    ))
 }
 
 fn listeners(

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use daemon_utils::log::sender;
+use daemon_utils::pidfile::PidFile;
 use nix::sys::signal::Signal;
 
 use super::children::State;
@@ -105,6 +106,9 @@ impl Supervisor {
         self.sockets.unlink_control();
         self.sockets = Sockets::default();
         event!(SocketsClosed; "listening sockets closed");
+        if let Some(Err(error)) = self.state_lock.take().map(PidFile::remove) {
+            event!(DaemonWarning; "lock of the state folder not removed: {error}");
+        }
         if let Some(pid_file) = self.pid_file.take() {
             match pid_file.remove() {
                 Ok(()) => event!(PidFileRemoved; "PID file removed"),

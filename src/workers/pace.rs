@@ -1,6 +1,6 @@
 //! How often a worker tries again and how often it says so: a back-off after failures, a limit for log lines.
 //!
-//! Pure: the caller gives the time. Used by the loops of the echo workers.
+//! Pure: the caller gives the time. Used by the loops of the workers.
 
 use std::time::{Duration, Instant};
 

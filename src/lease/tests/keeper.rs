@@ -128,11 +128,12 @@ fn what_ran_out_gets_a_row_and_what_was_renewed_does_not() {
     let (one, two) = (engine.lease(START, 1), engine.lease(START, 2));
     let mut keeper = keeper(&file);
     engine.ask_at(START.plus(3000), 2, Ask::Renewing(two));
-    assert_eq!(keeper.expire(START.plus(3599)).unwrap(), []);
-    let ended = keeper.expire(START.plus(3600)).unwrap();
+    // The second of the end may still be the client's: times are rounded down.
+    assert_eq!(keeper.expire(START.plus(3600)).unwrap(), []);
+    let ended = keeper.expire(START.plus(3601)).unwrap();
     assert_eq!(ended, [Ended { address: one, event: LeaseEvent::Expired, hardware: client(1).hardware }]);
-    assert_eq!(keeper.expire(START.plus(3600)).unwrap(), [], "once");
-    engine.begin(Access::Read, START.plus(3600)).unwrap();
+    assert_eq!(keeper.expire(START.plus(3601)).unwrap(), [], "once");
+    engine.begin(Access::Read, START.plus(3601)).unwrap();
     assert_eq!(engine.lease_at(one).unwrap().state, LeaseState::Expired);
     assert_eq!(engine.lease_at(two).unwrap().state, LeaseState::Active);
     assert_eq!(keeper.gauges(), engine.gauges());
@@ -158,11 +159,11 @@ fn rest_that_is_over_makes_the_address_free_and_nobodys() {
     let address = engine.lease(START, 1);
     engine.at(START, |m| m.decline(&client(1), address));
     let mut keeper = keeper(&file);
-    assert_eq!(keeper.expire(START.plus(600)).unwrap()[0].event, LeaseEvent::Recovered);
-    engine.begin(Access::Read, START.plus(600)).unwrap();
+    assert_eq!(keeper.expire(START.plus(601)).unwrap()[0].event, LeaseEvent::Recovered);
+    engine.begin(Access::Read, START.plus(601)).unwrap();
     let lease = engine.lease_at(address).unwrap();
     assert_eq!((lease.state, lease.client.key.as_bytes()), (LeaseState::Expired, &[][..]));
-    assert_eq!(engine.discover_at(START.plus(600), 2), Some(address));
+    assert_eq!(engine.discover_at(START.plus(601), 2), Some(address));
     keeper.finish().unwrap();
     let history = folded(&file).1;
     assert!(history.len() == 1 && history[0].ends_with("declined"), "{history:?}");

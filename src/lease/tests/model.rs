@@ -49,7 +49,7 @@ struct Promises {
 
 impl Promises {
     fn holder(&self, address: Ipv4Addr, now: Timestamp) -> Option<u32> {
-        self.leases.get(&address).filter(|(_, ends)| *ends > now).map(|(n, _)| *n)
+        self.leases.get(&address).filter(|(_, ends)| *ends >= now).map(|(n, _)| *n)
     }
 
     fn rests(&self, address: Ipv4Addr, now: Timestamp) -> bool {
@@ -185,7 +185,7 @@ impl World {
     fn check(&mut self) {
         let (now, kept) = (self.now, self.kept.clone());
         let engine = self.engine();
-        for (address, (n, ends)) in kept.leases.iter().filter(|(_, (_, ends))| *ends > now) {
+        for (address, (n, ends)) in kept.leases.iter().filter(|(_, (_, ends))| *ends >= now) {
             let lease = engine.lease_at(*address).expect("a promised lease is known");
             assert_eq!(
                 (&lease.client.key, lease.state, lease.expires),
@@ -194,9 +194,9 @@ impl World {
             assert_eq!(engine.lease_of(&client(*n).key, &LAN).map(|lease| lease.address), Some(*address));
         }
         let active = (0..6).filter(|a| {
-            engine.lease_at(address(*a)).is_some_and(|l| l.state == LeaseState::Active && l.expires > now)
+            engine.lease_at(address(*a)).is_some_and(|l| l.state == LeaseState::Active && l.expires >= now)
         });
-        assert_eq!(active.count(), kept.leases.values().filter(|(_, ends)| *ends > now).count());
+        assert_eq!(active.count(), kept.leases.values().filter(|(_, ends)| *ends >= now).count());
         let gauge = engine.gauges()[0];
         assert_eq!(gauge.free + gauge.states.iter().sum::<u64>(), 5);
     }

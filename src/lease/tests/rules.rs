@@ -236,6 +236,19 @@ fn release_counts_only_from_the_holder() {
 }
 
 #[test]
+fn lease_is_its_clients_through_the_whole_second_in_which_it_ends() {
+    let mut engine = engine("10.0.0.100-10.0.0.100");
+    let address = engine.lease(START, 1);
+    // The REQUEST may have come late in second 0, so the lease may end late in second 3600.
+    assert_eq!(engine.discover_at(START.plus(3600), 2), None);
+    assert_eq!(
+        engine.ask_at(START.plus(3600), 2, Ask::Selecting(address)),
+        Answer::Nak(NakReason::HeldByAnother)
+    );
+    assert_eq!(engine.discover_at(START.plus(3601), 2), Some(address));
+}
+
+#[test]
 fn decline_quarantines_address() {
     let mut engine = engine("10.0.0.100-10.0.0.101");
     let address = engine.lease(START, 1);

@@ -67,15 +67,13 @@ impl Account {
         if let Silence::Refused(_) = silence {
             self.slot.count(Counter::SecuritySpoofed);
         }
-        match event {
-            Some(event) => self.tell(&event),
-            None => {
-                // The network can cause these at will: one line a second for each reason.
-                let limit = self.drops.entry(silence.reason()).or_default();
-                if let Some(unlogged) = limit.allow(Instant::now()) {
-                    event!(DhcpPacketDropped, reason = silence.reason(), unlogged = unlogged; "packet dropped");
-                }
-            }
+        if let Some(event) = event {
+            return self.tell(&event);
+        }
+        // The network can cause these at will: one line a second for each reason.
+        let limit = self.drops.entry(silence.reason()).or_default();
+        if let Some(unlogged) = limit.allow(Instant::now()) {
+            event!(DhcpPacketDropped, reason = silence.reason(), unlogged = unlogged; "packet dropped");
         }
     }
 

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use daemon_utils::socket::{self, DatagramBatch, Interface};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::pace::Backoff;
 use super::{Context, Heard, Order, Word, hear};
 use crate::dhcp::{InterfaceInfo, Pipeline};
 use crate::lease::{Access, EngineSettings, LeaseManager, Offers, SqliteStore, Topology};
@@ -48,7 +49,8 @@ pub fn run(
     let mut serving = false;
     let mut kernel_drops = KernelDrops::default();
     loop {
-        if wait(context, &sockets, serving)? {
+        let pauses = if serving { &worker.pauses[..] } else { &[] };
+        if wait(context, &sockets, pauses)? {
             match hear(&context.channel).map_err(|error| format!("could not hear main: {error}"))? {
                 Heard::Order(Order::Begin) => {
                     serving = true;
@@ -76,13 +78,19 @@ pub fn run(
     }
 }
 
-/// Waits for packets; whether main has said something.
-fn wait(context: &Context, sockets: &[(Interface, OwnedFd)], serving: bool) -> Result<bool, String> {
+/// Waits for packets on those sockets that have a pause which is over (none, before serving); whether main has said
+/// something.
+fn wait(context: &Context, sockets: &[(Interface, OwnedFd)], pauses: &[Backoff]) -> Result<bool, String> {
+    let now = Instant::now();
     let mut watched = vec![PollFd::new(context.channel.as_fd(), PollFlags::POLLIN)];
-    if serving {
-        watched.extend(sockets.iter().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+    let mut longest = FOLLOW;
+    for ((_, fd), pause) in sockets.iter().zip(pauses) {
+        match pause.left(now) {
+            None => watched.push(PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
+            Some(left) => longest = longest.min(left),
+        }
     }
-    let timeout = PollTimeout::try_from(FOLLOW).unwrap_or(PollTimeout::MAX);
+    let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
     match poll(&mut watched, timeout) {
         Ok(_) => Ok(watched.first().and_then(PollFd::any).unwrap_or(true)),
         Err(nix::errno::Errno::EINTR) => Ok(false),
@@ -96,6 +104,8 @@ struct Worker {
     batch: Batch,
     sender: Sender,
     followed: Instant,
+    /// For each socket: after a failure to receive it is left alone for a while.
+    pauses: Vec<Backoff>,
 }
 
 impl Worker {
@@ -131,24 +141,32 @@ impl Worker {
             batch: Batch::new(pipeline, leases, clock, account),
             sender: Sender::new(BATCH, packet),
             followed: Instant::now(),
+            pauses: sockets.iter().map(|_| Backoff::default()).collect(),
         })
     }
 
     /// Takes one batch from each socket that has something; whether there was anything.
     fn serve(&mut self, sockets: &[(Interface, OwnedFd)]) -> bool {
         let mut worked = false;
-        for (interface, fd) in sockets {
+        for ((interface, fd), pause) in sockets.iter().zip(&mut self.pauses) {
+            let received = Instant::now();
+            if pause.left(received).is_some() {
+                continue;
+            }
             match self.inbox.receive(fd.as_fd()) {
                 Ok(0) => (),
                 Ok(_) => {
                     worked = true;
-                    let received = Instant::now();
+                    pause.succeeded();
                     let answers = self.batch.work(&self.inbox, interface.index);
                     let failed = self.sender.send(fd.as_fd(), answers.iter());
                     self.batch.account.sent(answers, failed, received);
                 }
                 // An interface that went away says so for ever; main brings a new generation.
-                Err(error) => self.batch.account.receive_failed(&interface.name, &error),
+                Err(error) => {
+                    pause.failed(received);
+                    self.batch.account.receive_failed(&interface.name, &error);
+                }
             }
         }
         worked
