@@ -146,6 +146,8 @@ fn state_folder_that_the_workers_cannot_use() {
     let state = daemon.folder.path().join("state");
     fs::create_dir(&state).unwrap();
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    // Root's or nobody's would be handed over; a third user's is left alone.
+    std::os::unix::fs::chown(&state, Some(12_345), Some(12_345)).unwrap();
     fails(&daemon, &[], &["state"]);
 }
 

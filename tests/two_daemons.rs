@@ -63,5 +63,7 @@ fn leases_of_the_user_that_stood_in_are_handed_to_the_one_that_is_wanted() {
     daemon.run_ok(&["start", "--set", "daemon.user=daemon"]);
     serves(&daemon);
     let now = daemon.run_ok(&["leases", "list", "--csv"]);
-    assert!(leases.lines().all(|line| now.contains(line)), "{leases}\n{now}");
+    // Address and hardware address: a release may have come in between.
+    let names = |line: &str| line.split(',').take(2).collect::<Vec<_>>().join(",");
+    assert!(leases.lines().all(|line| now.contains(&names(line))), "{leases}\n{now}");
 }
