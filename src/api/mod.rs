@@ -33,6 +33,8 @@ pub use access::Door;
 pub struct State {
     /// The configuration in force.
     pub config: Arc<Config>,
+    /// The file that it was read from.
+    pub config_file: Option<String>,
     /// The shared memory.
     pub shared: Shared,
     /// What is served where.

@@ -19,6 +19,8 @@ pub struct Status {
     pub version: String,
     /// PID of main.
     pub pid: i32,
+    /// The configuration file that it was started with and that a reload reads.
+    pub config_file: Option<String>,
     /// Number of configurations that have been in force.
     pub generation: u64,
     /// Seconds since the daemon became ready.
@@ -82,6 +84,7 @@ fn look(state: &State) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: main,
+        config_file: state.config_file.clone(),
         generation,
         uptime_secs,
         processes,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{Invocation, Outcome, OutputArgs};
 use crate::config::Report;
-use crate::supervisor::settings;
+use crate::supervisor::{say, settings};
 
 pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
     let manager = invocation.manager()?;
@@ -14,13 +14,13 @@ pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
     };
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        println!("{text}");
+        say(&text);
     } else if good {
         for warning in &report.problems {
             eprintln!("{warning}");
         }
         let file = manager.sources().absolute_file();
-        println!("{}: no mistakes found", file.unwrap_or_default().display());
+        say(&format!("{}: no mistakes found", file.unwrap_or_default().display()));
     } else {
         eprintln!("{report}");
     }

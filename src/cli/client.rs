@@ -11,8 +11,10 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// Longest wait for an answer: a reload waits for its new workers.
-const WITHIN: Duration = Duration::from_secs(100);
+/// Longest wait for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// A reload waits for its new workers.
+const VERDICT_WITHIN: Duration = Duration::from_secs(100);
 /// An api process that hands over to the next generation closes the connections whose request it has not read yet.
 /// The next one accepts at once, so few tries are enough. Every request may be made twice without harm.
 const TRIES: u32 = 10;
@@ -39,20 +41,25 @@ pub(super) struct Problem {
 
 /// `GET path`.
 pub(super) fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<Reached<T>, String> {
-    ask(socket, Method::GET, path)
+    ask(socket, Method::GET, path, ANSWER_WITHIN)
 }
 
 /// `POST path` without a body.
 pub(super) fn post<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<Reached<T>, String> {
-    ask(socket, Method::POST, path)
+    ask(socket, Method::POST, path, VERDICT_WITHIN)
 }
 
-fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<Reached<T>, String> {
+fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    within: Duration,
+) -> Result<Reached<T>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("could not ask the daemon at {socket:?}: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&error))?;
     let answer = runtime.block_on(async {
-        tokio::time::timeout(WITHIN, persist(socket, &method, path))
+        tokio::time::timeout(within, persist(socket, &method, path))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))?
     });

@@ -2,24 +2,22 @@
 
 use std::process::ExitCode;
 
-use daemon_utils::pidfile::{self, Holder};
-
 use super::client::{self, Reached};
 use super::{Invocation, NOT_RUNNING, Outcome, OutputArgs, table};
 use crate::api::status::Status;
 use crate::config::Config;
-use crate::supervisor::with_hint;
+use crate::supervisor::{Running, find_running, say};
 
 pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
     match client::get::<Status>(&config.daemon.control_socket, "/v1/status")? {
         Reached::Answer(status) if args.json => {
             let text = serde_json::to_string_pretty(&status).map_err(|error| error.to_string())?;
-            println!("{text}");
+            say(&text);
             Ok(ExitCode::SUCCESS)
         }
         Reached::Answer(status) => {
-            print!("{}", show(&status));
+            say(show(&status).trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Reached::Problem(problem) => Err(format!("{}: {}", problem.title, problem.detail)),
@@ -29,13 +27,13 @@ pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
 
 /// The control socket does not answer: the PID file's lock still tells whether a daemon runs.
 fn without_api(config: &Config, args: &OutputArgs) -> Outcome {
-    match pidfile::holder(&config.daemon.pid_file).map_err(|error| with_hint(&error, error.hint()))? {
-        Holder::Running(pid) => {
+    match find_running(config)? {
+        Some(Running { pid, .. }) => {
             let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
             Err(format!("running with PID {pid}, but nobody answers at {:?}", config.daemon.control_socket))
         }
-        Holder::Nobody | Holder::Stale => {
-            println!("{}", if args.json { "{\"running\": false}" } else { "not running" });
+        None => {
+            say(if args.json { "{\"running\": false}" } else { "not running" });
             Ok(ExitCode::from(NOT_RUNNING))
         }
     }

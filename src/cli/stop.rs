@@ -3,40 +3,31 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use daemon_utils::pidfile::{self, Holder};
 use daemon_utils::process::{self, Process};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::{Invocation, Outcome, StopArgs};
 use crate::config::Config;
-use crate::supervisor::with_hint;
+use crate::supervisor::{Running, find_running, say};
 
 /// How long killed processes may take to vanish.
 const AFTER_KILL: Duration = Duration::from_secs(5);
 
 pub(super) fn run(invocation: &Invocation, args: &StopArgs) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
-    if stop(&config, args)? {
-        println!("stopped");
-    } else {
-        println!("not running");
-    }
+    say(if stop(&config, args)? { "stopped" } else { "not running" });
     Ok(ExitCode::SUCCESS)
 }
 
 /// Stops the daemon of this configuration; whether there was one.
 pub(super) fn stop(config: &Config, args: &StopArgs) -> Result<bool, String> {
-    let path = &config.daemon.pid_file;
-    let pid = match pidfile::holder(path).map_err(|error| with_hint(&error, error.hint()))? {
-        Holder::Nobody | Holder::Stale => return Ok(false),
-        Holder::Running(Some(pid)) => pid,
-        Holder::Running(None) => {
-            return Err(format!(
-                "a daemon holds {path:?}, but the file does not say its PID\nhint: `fuser {}` names it",
-                path.display()
-            ));
-        }
+    let Some(Running { pid, lock }) = find_running(config)? else { return Ok(false) };
+    let Some(pid) = pid else {
+        let lock = lock.display();
+        return Err(format!(
+            "a daemon holds {lock}, but the file does not say its PID\nhint: `fuser {lock}` names it"
+        ));
     };
     let gone = |error| format!("could not watch process {pid}: {error}");
     let main = match Process::open(pid) {
@@ -46,7 +37,7 @@ pub(super) fn stop(config: &Config, args: &StopArgs) -> Result<bool, String> {
         Err(error) => return Err(gone(error)),
     };
     // The PID may have been given to another process between the two looks; the lock tells.
-    if !matches!(pidfile::holder(path), Ok(Holder::Running(Some(again))) if again == pid) {
+    if find_running(config)?.and_then(|running| running.pid) != Some(pid) {
         return main.wait_gone(Duration::ZERO).map_err(gone);
     }
     main.signal(Signal::SIGTERM).map_err(|error| format!("could not stop process {pid}: {error}"))?;

@@ -39,6 +39,23 @@ pub(super) fn read(name: &Path, path: &Path) -> Result<(Dict, FileText), Report>
     Ok((dict, file))
 }
 
+/// Reads the `daemon` section alone, for commands that must find a daemon although the rest of the file is no YAML. A
+/// file without one says what the defaults say.
+pub(super) fn read_daemon_section(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
+    check_ending(name)?;
+    let text = read_text(name, path)?;
+    let belongs = |line: &str| line.is_empty() || line.starts_with([' ', '\t', '#']);
+    let from = text.lines().skip_while(|line| !line.starts_with("daemon:"));
+    let mut section: Vec<&str> = from.clone().take(1).collect();
+    section.extend(from.skip(1).take_while(|line| belongs(line)));
+    let section = section.join("\n");
+    let dict = match section.as_str() {
+        "" => Dict::new(),
+        section => yaml::parse(section).map_err(|error| syntax_problem(name, section, error))?,
+    };
+    Ok((dict, FileText::new(name.to_owned(), &section, yaml::Index::new(&section))))
+}
+
 fn syntax_problem(name: &Path, text: &str, error: yaml::SyntaxError) -> Problem {
     let mut problem = Problem::of_file(name, error.reason);
     if let Some(mark) = error.at {

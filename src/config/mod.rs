@@ -77,10 +77,11 @@ impl ConfigManager {
     }
 
     /// Reads what can be read, for commands that only need to find the running daemon: a wrong value elsewhere
-    /// in the file must not keep anybody from stopping it. Errors: the sources cannot be read at all, or
-    /// something under `daemon` is wrong.
+    /// in the file, even one by which it is no YAML, must not keep anybody from stopping it. Errors: the sources
+    /// cannot be read at all, or something under `daemon` is wrong.
     pub fn load_leniently(&self) -> Result<Config, Report> {
-        let (tree, places) = sources::merge(&self.sources)?;
+        let (tree, places) = sources::merge(&self.sources)
+            .or_else(|whole| sources::merge_daemon_section(&self.sources).map_err(|_| whole))?;
         let base = self.sources.base();
         let reader = Reader::new(&tree, &places, &base);
         let config = read(&reader, &daemon::Paths::new(&self.sources));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::places::Places;
+use super::places::{FileText, Places};
 use super::report::{Place, Problem, Report, Severity};
 use super::{file, spelling, yaml};
 
@@ -98,11 +98,23 @@ impl Provider for Layer {
 
 /// Reads and merges all sources. Errors: everything that keeps a source from being read at all.
 pub(super) fn merge(sources: &Sources) -> Result<(Dict, Places), Report> {
+    merge_with(sources, file::read)
+}
+
+/// The same with nothing of the file but its `daemon` section.
+pub(super) fn merge_daemon_section(sources: &Sources) -> Result<(Dict, Places), Report> {
+    merge_with(sources, file::read_daemon_section)
+}
+
+fn merge_with(
+    sources: &Sources,
+    read: fn(&Path, &Path) -> Result<(Dict, FileText), Report>,
+) -> Result<(Dict, Places), Report> {
     let mut problems = Vec::new();
     let mut figment = Figment::new();
     let mut text = None;
     if let Some(name) = &sources.file {
-        match file::read(name, &sources.folder.join(name)) {
+        match read(name, &sources.folder.join(name)) {
             Ok((dict, read)) => {
                 figment = figment.merge(Layer { position: 0, dict });
                 text = Some(read);

@@ -24,7 +24,7 @@ use super::store::{CatchUp, LeaseStore, LogRow, Sink, StoreError};
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long SQLite waits for a foreign writer (an administrator's `sqlite3`, a backup), who knows nothing of our lock.
-const FOREIGN_PATIENCE: Duration = Duration::from_secs(2);
+const FOREIGN_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The write-ahead log is cut back to this size when a checkpoint starts it anew, in bytes.
 const JOURNAL_LIMIT: i64 = 32 * 1024 * 1024;

@@ -52,6 +52,11 @@ impl Job {
                     control: control.1.try_clone()?,
                     listen: sockets.api.as_ref().map(|listener| listener.fd.try_clone()).transpose()?,
                     token: inheritance.token.clone(),
+                    config_file: main
+                        .manager
+                        .sources()
+                        .absolute_file()
+                        .map(|file| file.display().to_string()),
                     endpoints: sockets.endpoints().into_iter().map(endpoint).collect(),
                 })
             }

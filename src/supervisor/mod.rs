@@ -24,8 +24,9 @@ mod sockets;
 mod stop;
 mod transition;
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -129,7 +130,7 @@ pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
         match daemon::daemonize().map_err(|error| format!("could not become a daemon: {error}"))? {
             Side::Caller(verdict) => {
                 return verdict.wait(Some(VERDICT_WITHIN)).map(|words| {
-                    println!("{words}");
+                    say(&words);
                     0
                 });
             }
@@ -148,11 +149,42 @@ pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
 }
 
 fn refuse_if_running(config: &Config) -> Result<(), String> {
-    match pidfile::holder(&config.daemon.pid_file).map_err(|error| with_hint(&error, error.hint()))? {
-        Holder::Nobody | Holder::Stale => Ok(()),
-        Holder::Running(Some(pid)) => Err(format!("already running with PID {pid}")),
-        Holder::Running(None) => Err("already running (its PID file does not say its PID)".to_owned()),
+    match find_running(config)? {
+        None => Ok(()),
+        Some(Running { pid: Some(pid), .. }) => Err(format!("already running with PID {pid}")),
+        Some(Running { pid: None, .. }) => {
+            Err("already running (its PID file does not say its PID)".to_owned())
+        }
     }
+}
+
+/// A daemon that runs, and the locked file that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Its PID, if the file says it.
+    pub pid: Option<Pid>,
+    /// The PID file, or where that was deleted or overwritten, the lock of the state folder.
+    pub lock: PathBuf,
+}
+
+/// Looks for the daemon of this configuration by its locks.
+pub fn find_running(config: &Config) -> Result<Option<Running>, String> {
+    let mut nameless = None;
+    for lock in [config.daemon.pid_file.clone(), state_lock(config)] {
+        match pidfile::holder(&lock) {
+            Ok(Holder::Running(pid @ Some(_))) => return Ok(Some(Running { pid, lock })),
+            Ok(Holder::Running(None)) => nameless = nameless.or(Some(Running { pid: None, lock })),
+            Ok(Holder::Nobody | Holder::Stale) => (),
+            // Others may not look into the state folder; the PID file is for everybody.
+            Err(_) if lock != config.daemon.pid_file => (),
+            Err(error) => return Err(with_hint(&error, error.hint())),
+        }
+    }
+    Ok(nameless)
+}
+
+fn state_lock(config: &Config) -> PathBuf {
+    config.daemon.state_dir.join("daemon.lock")
 }
 
 impl Supervisor {
@@ -169,7 +201,7 @@ impl Supervisor {
         let pid_file = PidFile::acquire(&config.daemon.pid_file).map_err(refuse)?;
         pid_file.write(getpid()).map_err(refuse)?;
         // Two daemons with PID files of their own must not share leases: each would offer what the other has offered.
-        let claim = config.daemon.state_dir.join("daemon.lock");
+        let claim = state_lock(&config);
         let state_lock = match PidFile::acquire(&claim).and_then(|lock| lock.write(getpid()).map(|()| lock)) {
             Ok(lock) => lock,
             Err(error) => {
@@ -307,6 +339,11 @@ impl Supervisor {
             report.warning(text);
         }
     }
+}
+
+/// Prints a line on stdout. A reader that has gone away changes nothing of what was done.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// An error and what to do about it, on a line of its own.

@@ -28,7 +28,7 @@ pub(super) enum PreflightError {
     #[error("could not make folder {path:?}: {source}")]
     Folder { path: PathBuf, source: io::Error },
     #[error(
-        "folder {0:?} belongs to another user\nhint: set XDG_RUNTIME_DIR, or name daemon.pid_file and daemon.control_socket"
+        "folder {0:?} is open to other users, or belongs to one\nhint: set XDG_RUNTIME_DIR, or name daemon.pid_file and daemon.control_socket"
     )]
     ForeignFolder(PathBuf),
     #[error(
@@ -141,12 +141,12 @@ fn make_folder(path: &Path, mode: u32) -> Result<bool, PreflightError> {
 
 /// An ordinary user's fallback folder under /tmp has a name that anybody could have taken before.
 fn is_private_enough(folder: &Path) -> Result<(), PreflightError> {
-    if geteuid().is_root() || !folder.starts_with("/tmp/echo-daemon-") {
+    if geteuid().is_root() || !folder.to_string_lossy().starts_with("/tmp/echo-daemon-") {
         return Ok(());
     }
     let found = fs::symlink_metadata(folder)
         .map_err(|source| PreflightError::Folder { path: folder.to_owned(), source })?;
-    if found.is_dir() && found.uid() == geteuid().as_raw() {
+    if found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0 {
         Ok(())
     } else {
         Err(PreflightError::ForeignFolder(folder.to_owned()))

@@ -31,6 +31,8 @@ pub struct Inputs {
     pub listen: Option<OwnedFd>,
     /// The bearer token that writing over TCP needs.
     pub token: Option<String>,
+    /// The file that the configuration was read from.
+    pub config_file: Option<String>,
     /// What the daemon serves where.
     pub endpoints: Vec<Endpoint>,
 }
@@ -59,6 +61,7 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
         shared: context.shared,
         endpoints: inputs.endpoints,
         token: inputs.token,
+        config_file: inputs.config_file,
         reloads: Reloads::new(move || {
             if let Err(error) = to_main.send(&Word::Reload.encode()) {
                 log::warn!("could not ask main for a reload: {error}");

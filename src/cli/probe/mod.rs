@@ -12,6 +12,7 @@ use super::client::{self, Reached};
 use super::{Invocation, Outcome, ProbeArgs};
 use crate::api::status::Status;
 use crate::config::Config;
+use crate::supervisor::say;
 
 /// What one step of a probe took, and what it brought.
 struct Step {
@@ -26,17 +27,17 @@ pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
     let mut report = |service: &str, outcome: Result<Vec<Step>, String>| match outcome {
         Ok(steps) => {
             for step in steps {
-                println!(
+                say(&format!(
                     "ok      {service:<5} {:<10} {:>9.3} ms  {}",
                     step.name,
                     millis(step.took),
                     step.result
-                );
+                ));
             }
         }
         Err(reason) => {
             good = false;
-            println!("failed  {service:<5} {reason}");
+            say(&format!("failed  {service:<5} {reason}"));
         }
     };
     if let Some(server) = args.server {
