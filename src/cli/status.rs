@@ -27,16 +27,15 @@ pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
 
 /// The control socket does not answer: the PID file's lock still tells whether a daemon runs.
 fn without_api(config: &Config, args: &OutputArgs) -> Outcome {
-    match find_running(config)? {
-        Some(Running { pid, .. }) => {
-            let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-            Err(format!("running with PID {pid}, but nobody answers at {:?}", config.daemon.control_socket))
-        }
-        None => {
-            say(if args.json { "{\"running\": false}" } else { "not running" });
-            Ok(ExitCode::from(NOT_RUNNING))
-        }
+    if let Some(Running { pid, .. }) = find_running(config)? {
+        let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+        return Err(format!(
+            "running with PID {pid}, but nobody answers at {:?}",
+            config.daemon.control_socket
+        ));
     }
+    say(if args.json { "{\"running\": false}" } else { "not running" });
+    Ok(ExitCode::from(NOT_RUNNING))
 }
 
 fn show(status: &Status) -> String {

@@ -106,10 +106,10 @@ pub(super) fn merge_daemon_section(sources: &Sources) -> Result<(Dict, Places), 
     merge_with(sources, file::read_daemon_section)
 }
 
-fn merge_with(
-    sources: &Sources,
-    read: fn(&Path, &Path) -> Result<(Dict, FileText), Report>,
-) -> Result<(Dict, Places), Report> {
+/// Reads a file that messages call by the first path.
+type ReadFile = fn(&Path, &Path) -> Result<(Dict, FileText), Report>;
+
+fn merge_with(sources: &Sources, read: ReadFile) -> Result<(Dict, Places), Report> {
     let mut problems = Vec::new();
     let mut figment = Figment::new();
     let mut text = None;

@@ -146,7 +146,8 @@ fn is_private_enough(folder: &Path) -> Result<(), PreflightError> {
     }
     let found = fs::symlink_metadata(folder)
         .map_err(|source| PreflightError::Folder { path: folder.to_owned(), source })?;
-    if found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0 {
+    // The last six bits of the mode are what the group and others may do.
+    if found.is_dir() && found.uid() == geteuid().as_raw() && found.mode().trailing_zeros() >= 6 {
         Ok(())
     } else {
         Err(PreflightError::ForeignFolder(folder.to_owned()))
