@@ -25,7 +25,7 @@ fn second_daemon_on_the_same_leases_is_refused() {
     let output = daemon.run(&["start", "--set", paths[0], "--set", paths[1]]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output).contains("is in use") && text(&output).contains(&daemon.pid().to_string()),
+        text(&output).contains(&format!("already running with PID {}", daemon.pid())),
         "{}",
         text(&output)
     );

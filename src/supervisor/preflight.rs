@@ -141,7 +141,7 @@ fn make_folder(path: &Path, mode: u32) -> Result<bool, PreflightError> {
 
 /// An ordinary user's fallback folder under /tmp has a name that anybody could have taken before.
 fn is_private_enough(folder: &Path) -> Result<(), PreflightError> {
-    if geteuid().is_root() || !folder.to_string_lossy().starts_with("/tmp/echo-daemon-") {
+    if folder != Path::new(&format!("/tmp/echo-daemon-{}", geteuid())) {
         return Ok(());
     }
     let found = fs::symlink_metadata(folder)

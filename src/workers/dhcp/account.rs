@@ -98,9 +98,10 @@ impl Account {
     }
 
     /// Counts what was sent; `failed` are the places of the replies that could not be.
-    pub(super) fn sent(&mut self, replies: Vec<Reply>, failed: usize, received: Instant) {
+    pub(super) fn sent(&mut self, replies: &[Reply], failed: &[usize], received: Instant) {
         let took = received.elapsed();
-        for reply in &replies {
+        let sent = replies.iter().enumerate().filter(|(place, _)| !failed.contains(place));
+        for (_, reply) in sent {
             self.slot.count(match reply.kind {
                 ReplyKind::Offer => Counter::OfferOut,
                 ReplyKind::Ack => Counter::AckOut,
@@ -108,11 +109,12 @@ impl Account {
             });
             self.slot.observe_time(Histogram::DhcpResponse, took);
         }
-        if failed > 0 {
-            self.slot.add(Counter::DropSendFailed, failed as u64);
-            self.slot.add(Counter::ErrorSend, failed as u64);
+        if !failed.is_empty() {
+            let count = failed.len();
+            self.slot.add(Counter::DropSendFailed, count as u64);
+            self.slot.add(Counter::ErrorSend, count as u64);
             if self.may_complain(Complaint::Send) {
-                event!(DhcpSendFailed, count = failed; "replies could not be sent");
+                event!(DhcpSendFailed, count = count; "replies could not be sent");
             }
         }
     }

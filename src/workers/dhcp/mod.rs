@@ -159,8 +159,8 @@ impl Worker {
                     worked = true;
                     pause.succeeded();
                     let answers = self.batch.work(&self.inbox, interface.index);
-                    let failed = self.sender.send(fd.as_fd(), answers.iter());
-                    self.batch.account.sent(answers, failed, received);
+                    let failed = self.sender.send(fd.as_fd(), &answers);
+                    self.batch.account.sent(&answers, &failed, received);
                 }
                 // An interface that went away says so for ever; main brings a new generation.
                 Err(error) => {

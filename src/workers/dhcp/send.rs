@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use daemon_utils::socket::{LinkBatch, ReplyBatch};
+use daemon_utils::socket::{LinkBatch, ReplyBatch, Sent};
 
 use crate::dhcp::{Destination, Reply};
 use crate::protocol::frame;
@@ -32,29 +32,27 @@ impl Sender {
         }
     }
 
-    /// Sends the replies to requests that came in by `socket`; how many could not be sent.
-    pub(super) fn send<'a>(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        replies: impl Iterator<Item = &'a Reply>,
-    ) -> usize {
+    /// Sends the replies to requests that came in by `socket`; which of them could not be sent.
+    pub(super) fn send(&mut self, socket: BorrowedFd<'_>, replies: &[Reply]) -> Vec<usize> {
         self.routed.clear();
         self.framed.clear();
-        let mut failed = 0;
-        for reply in replies {
-            let taken = match reply.to {
-                Destination::Hardware { mac, to } if self.packet.is_some() => self.frame(reply, mac, to),
-                Destination::Hardware { to, .. } => self.route(reply, broadcast(to.port())),
-                Destination::Broadcast { port } => self.route(reply, broadcast(port)),
-                Destination::Unicast(to) => self.route(reply, to),
+        let (mut routed, mut framed, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, reply) in replies.iter().enumerate() {
+            let (taken, places) = match reply.to {
+                Destination::Hardware { mac, to } if self.packet.is_some() => {
+                    (self.frame(reply, mac, to), &mut framed)
+                }
+                Destination::Hardware { to, .. } => (self.route(reply, broadcast(to.port())), &mut routed),
+                Destination::Broadcast { port } => (self.route(reply, broadcast(port)), &mut routed),
+                Destination::Unicast(to) => (self.route(reply, to), &mut routed),
             };
-            failed += usize::from(!taken);
+            if taken { places.push(place) } else { failed.push(place) }
         }
         if !self.routed.is_empty() {
-            failed += self.routed.flush(socket).failed;
+            failed.extend(lost(&self.routed.flush(socket), &routed));
         }
         if let Some(packet) = self.packet.as_ref().filter(|_| !self.framed.is_empty()) {
-            failed += self.framed.flush(packet.as_fd()).failed;
+            failed.extend(lost(&self.framed.flush(packet.as_fd()), &framed));
         }
         failed
     }
@@ -69,6 +67,12 @@ impl Sender {
         frame::udp_datagram(from, to, &reply.bytes, &mut self.datagram).is_ok()
             && self.framed.push(&self.datagram, reply.interface, mac).is_ok()
     }
+}
+
+/// The places of what a flush skipped. A batch has no more than 64 replies, for which [`Sent`] tells them apart.
+fn lost<'a>(sent: &Sent, places: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+    let bits = sent.failed_bits;
+    places.iter().enumerate().filter(move |(at, _)| bits & (1 << at) != 0).map(|(_, place)| *place)
 }
 
 fn broadcast(port: u16) -> SocketAddrV4 {

@@ -198,7 +198,9 @@ impl Writer<'_> {
 
     fn write_batch(&mut self, batch: &mut Vec<Box<[u8]>>, control: &mut impl Control) {
         self.report_drops();
-        self.counters.failures.fetch_add(self.outputs.speak(), Ordering::Relaxed);
+        self.counters
+            .failures
+            .fetch_add(self.outputs.speak(&mut |record| control.remember(record)), Ordering::Relaxed);
         for frame in batch.drain(..) {
             // What is no record comes from a process that was taken over: it counts as one that was lost.
             let Ok(record) = Record::decode(&frame) else {

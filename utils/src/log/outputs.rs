@@ -186,8 +186,8 @@ impl Outputs {
     }
 
     /// Writes the logger's own records: what [`Outputs::say`] queued, and which output has failed since the
-    /// last call. Returns how many failed.
-    pub fn speak(&mut self) -> u64 {
+    /// last call; `heard` gets each of them, whether an output takes it or not. Returns how many failed.
+    pub fn speak(&mut self, heard: &mut dyn FnMut(&Record)) -> u64 {
         let mut failures = 0;
         for output in &mut self.list {
             if let Some(message) = output.failure.take() {
@@ -198,7 +198,9 @@ impl Outputs {
         }
         for own in std::mem::take(&mut self.own) {
             let fields = own.output.map(|name| field("output", name.to_owned(), false)).into_iter().collect();
-            self.write(&own_record(own.level, own.event, own.message, fields));
+            let record = own_record(own.level, own.event, own.message, fields);
+            heard(&record);
+            self.write(&record);
         }
         failures
     }
@@ -409,13 +411,13 @@ mod tests {
         fs::remove_file(at("a.log")).unwrap();
         fs::create_dir(at("a.log")).unwrap();
         outputs.reopen();
-        assert_eq!(outputs.speak(), 1);
+        assert_eq!(outputs.speak(&mut |_| ()), 1);
         assert_eq!(outputs.write(&record("one", Level::Info)), 1);
         assert_eq!(outputs.write(&record("two", Level::Info)), 1);
         assert!(outputs.has_losses());
         fs::remove_dir(at("a.log")).unwrap();
         outputs.reopen();
-        assert_eq!(outputs.speak(), 0);
+        assert_eq!(outputs.speak(&mut |_| ()), 0);
         assert_eq!(outputs.write(&record("three", Level::Info)), 0);
         let text = fs::read_to_string(at("a.log")).unwrap();
         assert!(text.contains("LOG_RECORDS_DROPPED dropped 3 records count=3 output=file\n"), "{text}");

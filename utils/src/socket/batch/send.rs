@@ -18,6 +18,8 @@ pub struct Sent {
     pub bytes: u64,
     /// Datagrams that were skipped.
     pub failed: usize,
+    /// Which of the first 64 those were, the lowest bit for the first.
+    pub failed_bits: u64,
     /// Why the last of those failed.
     pub error: Option<Errno>,
 }
@@ -47,6 +49,9 @@ pub(super) unsafe fn send_all(fd: BorrowedFd<'_>, headers: &mut [libc::mmsghdr])
             Err(error) => {
                 // Without room in time nothing of the rest would fare better.
                 let lost = if error == Errno::EAGAIN { rest.len() } else { 1 };
+                let at = result.sent + result.failed;
+                result.failed_bits |=
+                    (at..at + lost).filter(|at| *at < 64).fold(0, |bits, at| bits | 1 << at);
                 result.failed += lost;
                 result.error = Some(error);
                 lost
