@@ -130,7 +130,11 @@ fn make_folder(path: &Path, mode: u32) -> Result<bool, PreflightError> {
         if let Some(parent) = path.parent() {
             DirBuilder::new().recursive(true).mode(above).create(parent)?;
         }
-        DirBuilder::new().mode(mode).create(path)
+        match DirBuilder::new().mode(mode).create(path) {
+            // Another start that races with this one has made it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            made => made,
+        }
     };
     // The mode decides, not the umask, which is for files.
     let before = umask(Mode::empty());
