@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Daemon, is_root, text};
+use common::{Daemon, eventually, is_alive, is_root, text};
 
 const DHCP: &str = "\
 tcp: {enabled: false}
@@ -46,7 +46,9 @@ fn second_daemon_does_not_take_the_control_socket() {
 #[test]
 fn control_socket_that_a_killed_daemon_left_is_replaced() {
     let daemon = Daemon::start(DHCP);
-    common::signal(daemon.pid(), nix::sys::signal::Signal::SIGKILL);
+    let main = daemon.pid();
+    common::signal(main, nix::sys::signal::Signal::SIGKILL);
+    eventually("the end of main", || (!is_alive(main)).then_some(()));
     daemon.run_ok(&["start"]);
     serves(&daemon);
 }
