@@ -49,8 +49,9 @@ fn a_thousand_hangups_under_traffic_lose_nothing() {
         0
     );
     daemon.run_ok(&["reload"]);
-    // A last signal may be at work still.
-    eventually("as many descriptors as before", || (descriptors(main).len() == open.len()).then_some(()));
+    // A last signal may be at work still. Two hundred leaks would be seen; a worker that was just being reaped at the
+    // first look had a descriptor more then.
+    eventually("no more descriptors than before", || (descriptors(main).len() <= open.len()).then_some(()));
     settled(main);
     for pid in family(main) {
         assert_ne!(state(pid), Some('Z'));
@@ -81,7 +82,11 @@ impl Tail {
 #[track_caller]
 fn settled(main: i32) {
     eventually("one generation", || {
-        let names: Vec<String> = children(main).into_iter().filter_map(title).collect();
+        let alive = children(main);
+        if alive.iter().any(|pid| state(*pid).is_none_or(|state| state == 'Z')) {
+            return None;
+        }
+        let names: Vec<String> = alive.into_iter().filter_map(title).collect();
         let mut unique = names.clone();
         unique.sort();
         unique.dedup();
