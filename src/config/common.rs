@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::address::Unicast;
 use super::leaf::Field;
-use super::model::{Boot, Common, LeaseTime};
+use super::model::{Boot, Common, IdentifyBy, LeaseTime};
 use super::section::Section;
 use super::units::show_duration;
 
@@ -97,6 +97,7 @@ impl Level {
     /// What holds where nothing is said at all.
     pub(super) fn built_in() -> Self {
         let common = Common {
+            identify_by: IdentifyBy::ClientId,
             lease_time: BUILT_IN,
             renew_at: 0.5,
             rebind_at: 0.875,
@@ -120,6 +121,7 @@ impl Level {
         let name = section.nullable::<Field<64>>("server_name").map(|given| given.map(|name| name.0));
         let file = section.nullable::<Field<128>>("boot_file").map(|given| given.map(|file| file.0));
         let common = Common {
+            identify_by: section.get("identify_by", inherited.identify_by),
             lease_time: times.resolve(),
             renew_at,
             rebind_at,

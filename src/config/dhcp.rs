@@ -6,20 +6,13 @@ use std::time::Duration;
 use super::address::InterfaceName;
 use super::common::Level;
 use super::leaf::Port;
-use super::model::{DeclineHold, Dhcp, Durability, HistoryLimits, IdentifyBy, Store};
+use super::model::{
+    Bootp, ConflictCheck, ConflictMethod, DeclineHold, Dhcp, Durability, Fqdn, HistoryLimits, Security,
+    Store, UnknownClients,
+};
 use super::section::Section;
 use super::subnet;
 use super::units::{Size, show_duration};
-
-/// By the circuit alone a client would lose its lease at its first renewal, which no relay marks: that needs the lease
-/// to remember its circuit (RFC 3046 §2.1), which comes with the whole of relay information.
-fn identify_by(section: &Section<'_>) -> IdentifyBy {
-    let said = section.get("identify_by", IdentifyBy::ClientId);
-    if said == IdentifyBy::CircuitId {
-        section.error("identify_by", "circuit-id is not available in this version", None);
-    }
-    said
-}
 
 /// Reads `dhcp`; `state_dir` is where a relative path of the lease file starts.
 pub(super) fn read(section: Section<'_>, state_dir: &Path) -> Dhcp {
@@ -35,10 +28,23 @@ pub(super) fn read(section: Section<'_>, state_dir: &Path) -> Dhcp {
         port: section.get("port", Port(67)).0,
         workers: section.within("workers", 2, 1..=16, u16::to_string),
         authoritative: section.get("authoritative", true),
-        identify_by: identify_by(&section),
         offer_hold: section.within("offer_hold", Duration::from_secs(60), holds, |d| show_duration(*d)),
         decline_hold: decline_hold(section.child("decline_hold")),
+        conflict_check: ConflictCheck { method: ConflictMethod::Off, timeout: Duration::from_millis(150) },
+        rapid_commit: false,
+        subnet_selection: false,
+        bootp: Bootp::Dynamic,
+        fqdn: Fqdn { suffix: None },
+        security: Security {
+            allow: Vec::new(),
+            deny: Vec::new(),
+            unknown_clients: UnknownClients::Allow,
+            trusted_relays: Vec::new(),
+            client_rate: None,
+            max_leases_per_circuit: 0,
+        },
         store: store(section.child("store"), state_dir),
+        classes: Vec::new(),
         subnets: subnet::read_all(&section, &level),
         common: level.common,
     };

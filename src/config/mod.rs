@@ -24,6 +24,7 @@ mod leaf;
 mod logging;
 pub mod model;
 pub mod network;
+pub mod pattern;
 mod places;
 mod report;
 mod restart;

@@ -12,6 +12,7 @@ use log::LevelFilter;
 use serde::Serialize;
 
 use super::network::{AddressRange, Network};
+use super::pattern::Pattern;
 
 /// The whole configuration in force.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -158,16 +159,28 @@ pub struct Dhcp {
     pub workers: u16,
     /// Whether wrong requests on our links are answered by a NAK (RFC 2131 §4.3.2).
     pub authoritative: bool,
-    /// What identifies a client.
-    pub identify_by: IdentifyBy,
     /// How long an offered address is held for its client.
     pub offer_hold: Duration,
     /// How long a declined address rests.
     pub decline_hold: DeclineHold,
+    /// How an address is tried before it is offered to a new client.
+    pub conflict_check: ConflictCheck,
+    /// Whether a DISCOVER with option 80 is answered by an ACK at once (RFC 4039).
+    pub rapid_commit: bool,
+    /// Whether option 118 of a client chooses its subnet (RFC 3011).
+    pub subnet_selection: bool,
+    /// What BOOTP clients get.
+    pub bootp: Bootp,
+    /// Option 81.
+    pub fqdn: Fqdn,
+    /// Who is heard, and how often.
+    pub security: Security,
     /// The lease file.
     pub store: Store,
     /// Settings that subnets inherit.
     pub common: Common,
+    /// Classes of clients, by `order` and then by name.
+    pub classes: Vec<Class>,
     /// Subnets by name.
     pub subnets: Vec<Subnet>,
 }
@@ -176,6 +189,8 @@ pub struct Dhcp {
 /// which holds just what stands at this level (the origin of each option matters).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Common {
+    /// What identifies a client.
+    pub identify_by: IdentifyBy,
     /// Lease times.
     pub lease_time: LeaseTime,
     /// T1 as a fraction of the lease time (RFC 2131 §4.4.5).
@@ -278,6 +293,8 @@ pub struct Subnet {
     pub exclude: Vec<AddressRange>,
     /// Pools by name.
     pub pools: Vec<Pool>,
+    /// Clients with a reservation, by name.
+    pub hosts: Vec<Host>,
 }
 
 /// One pool of dynamic addresses.
@@ -287,6 +304,8 @@ pub struct Pool {
     pub name: String,
     /// First to last address.
     pub range: AddressRange,
+    /// Names of the classes whose members it is open to; none: to everybody.
+    pub classes: Vec<String>,
     /// Lease times, where the pool has its own.
     pub lease_time: Option<LeaseTime>,
     /// Boot fields, where the pool has its own.
@@ -304,4 +323,168 @@ pub struct Boot {
     pub server_name: Option<String>,
     /// `file`.
     pub boot_file: Option<String>,
+}
+
+/// `dhcp.conflict_check`: whether somebody uses an address already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ConflictCheck {
+    /// How it is found out.
+    pub method: ConflictMethod,
+    /// How long an answer is waited for.
+    pub timeout: Duration,
+}
+
+/// How a conflict is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConflictMethod {
+    /// By ARP on an attached subnet, by ICMP echo through a relay.
+    Auto,
+    /// By ARP, on attached subnets only.
+    Arp,
+    /// By ICMP echo everywhere.
+    Icmp,
+    /// Not at all.
+    Off,
+}
+
+/// What BOOTP clients (RFC 951) get. They never renew, so what they get is theirs for ever (RFC 1534 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bootp {
+    /// Their reservation, else an address of a pool.
+    Dynamic,
+    /// Their reservation only.
+    Reserved,
+    /// No answer.
+    Off,
+}
+
+/// `dhcp.fqdn`: option 81 (RFC 4702).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Fqdn {
+    /// Completes a name without a domain.
+    pub suffix: Option<String>,
+}
+
+/// `dhcp.security`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Security {
+    /// Hardware addresses that are heard; empty: all.
+    pub allow: Vec<Pattern>,
+    /// Hardware addresses that are not heard; goes before `allow`.
+    pub deny: Vec<Pattern>,
+    /// Whether clients without a reservation are answered.
+    pub unknown_clients: UnknownClients,
+    /// Relays (giaddr) that are heard; empty: all that a subnet accepts.
+    pub trusted_relays: Vec<Network>,
+    /// How often one client is heard; none: without limit.
+    pub client_rate: Option<ClientRate>,
+    /// Active leases that one circuit (option 82) may have; 0: without limit.
+    pub max_leases_per_circuit: u32,
+}
+
+/// `dhcp.security.unknown_clients`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownClients {
+    /// They are served like all others.
+    Allow,
+    /// Only clients with a reservation are answered.
+    Ignore,
+}
+
+/// `dhcp.security.client_rate`: so many packets in so much time, from 1 each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ClientRate {
+    /// Packets.
+    pub packets: u32,
+    /// Time.
+    pub per: Duration,
+}
+
+/// A class of clients.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Class {
+    /// Its name, the key in the file.
+    pub name: String,
+    /// Classes are applied in rising order; a later one lays its values over an earlier one's.
+    pub order: i32,
+    /// Who belongs to it.
+    pub condition: Condition,
+    /// Whether its members are answered with silence.
+    pub drop: bool,
+    /// Lease times, where the class has its own.
+    pub lease_time: Option<LeaseTime>,
+    /// Boot fields, where the class has its own.
+    pub boot: Boot,
+    /// Options of this level.
+    pub options: Options,
+}
+
+/// What a message must be like.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Each of these holds (so an empty list holds always).
+    All(Vec<Condition>),
+    /// At least one of these holds.
+    Any(Vec<Condition>),
+    /// This does not hold.
+    Not(Box<Condition>),
+    /// The field is there and fits at least one of the patterns.
+    Field(Field, Vec<Pattern>),
+}
+
+/// What a pattern is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Field {
+    /// The hardware address.
+    Mac,
+    /// Option 60.
+    VendorClass,
+    /// Option 77: the whole of it, or one of its parts (RFC 3004).
+    UserClass,
+    /// Option 61.
+    ClientId,
+    /// Option 12, or the host part of option 81.
+    Hostname,
+    /// Option 93, one of its numbers (RFC 4578).
+    Architecture,
+    /// Option 82.1.
+    CircuitId,
+    /// Option 82.2.
+    RemoteId,
+    /// giaddr.
+    Relay,
+    /// The interface that the message came in by.
+    Interface,
+    /// An option by its number.
+    Option(u8),
+}
+
+/// A client that the administrator knows. It is found by any one of its identifiers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Host {
+    /// Its name, the key in the file.
+    pub name: String,
+    /// Its hardware addresses, 1 to 16 bytes each; of several, one uses the address at a time.
+    pub macs: Vec<Vec<u8>>,
+    /// Option 61.
+    pub client_id: Option<Vec<u8>>,
+    /// Option 82.1.
+    pub circuit_id: Option<Vec<u8>>,
+    /// Option 82.2, which must fit too where it is given; never without `circuit_id`.
+    pub remote_id: Option<Vec<u8>>,
+    /// Its address; none: one of a pool.
+    pub ip: Option<Ipv4Addr>,
+    /// Its name for option 12.
+    pub hostname: Option<String>,
+    /// Lease times, where the host has its own.
+    pub lease_time: Option<LeaseTime>,
+    /// Boot fields, where the host has its own.
+    pub boot: Boot,
+    /// Options of this level.
+    pub options: Options,
 }

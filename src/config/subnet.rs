@@ -37,7 +37,17 @@ fn read(name: String, section: Section<'_>, above: &Level) -> Option<Subnet> {
         .collect();
     section.finish();
     let network = network?;
-    Some(Subnet { name, network, interface, relays, shared_network, common: level.common, exclude, pools })
+    Some(Subnet {
+        name,
+        network,
+        interface,
+        relays,
+        shared_network,
+        common: level.common,
+        exclude,
+        pools,
+        hosts: Vec::new(),
+    })
 }
 
 fn check_network(section: &Section<'_>, network: Network) {
@@ -68,6 +78,7 @@ fn read_pool(
     let pool = range.map(|range| Pool {
         name,
         range,
+        classes: Vec::new(),
         lease_time: (times != above).then(|| times.resolve()),
         boot: boot(&section),
         options: section.raw("options"),

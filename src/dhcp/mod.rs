@@ -151,7 +151,7 @@ impl Pipeline {
             Verdict::Refuse(refusal) => return Err(Silence::Refused(refusal)),
         }
         let link = self.scopes.find(&self.topology, &message, at, packet.to).ok_or(Silence::UnknownSubnet)?;
-        let client = client::of(&message, self.config.dhcp.identify_by).ok_or(Silence::NoIdentity)?;
+        let client = client::of(&message, self.config.dhcp.common.identify_by).ok_or(Silence::NoIdentity)?;
         Ok(Request { message, client, link, interface: at, from: packet.from, to: packet.to })
     }
 

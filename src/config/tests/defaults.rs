@@ -56,7 +56,7 @@ fn built_in_defaults_are_those_of_the_design() {
     assert_eq!((config.udp.udp_port, config.udp.buffer_size), (8889, 4096));
     assert_eq!(config.api.listen, Some("127.0.0.1:9167".parse().unwrap()));
     let dhcp = &config.dhcp;
-    assert_eq!((dhcp.port, dhcp.workers, dhcp.identify_by), (67, 2, IdentifyBy::ClientId));
+    assert_eq!((dhcp.port, dhcp.workers, dhcp.common.identify_by), (67, 2, IdentifyBy::ClientId));
     assert_eq!(dhcp.common.lease_time.max, Duration::from_secs(86_400));
     assert_eq!(dhcp.decline_hold.first, Duration::from_secs(600));
     assert_eq!(dhcp.store.durability, Durability::PowerLoss);

@@ -218,7 +218,7 @@ fn identity_follows_the_configuration() {
         (IdentifyBy::Mac, &[2, 1, 2, 0, 0, 0, 0, 1]),
         (IdentifyBy::CircuitId, &[3, 7]),
     ] {
-        let pipeline = pipeline(|config| config.dhcp.identify_by = by);
+        let pipeline = pipeline(|config| config.dhcp.common.identify_by = by);
         let packet = sent.packet();
         assert_eq!(pipeline.accept(&packet).unwrap().client().key.as_bytes(), expected);
     }

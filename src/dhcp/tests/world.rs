@@ -30,6 +30,7 @@ pub(super) fn options(value: Value) -> Options {
 pub(super) fn common() -> Common {
     let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
     Common {
+        identify_by: IdentifyBy::ClientId,
         lease_time: LeaseTime { default: hours(1), min: Duration::from_secs(300), max: hours(24) },
         renew_at: 0.5,
         rebind_at: 0.875,
@@ -45,6 +46,7 @@ pub(super) fn pool(name: &str, range: &str) -> Pool {
     Pool {
         name: name.into(),
         range: range.parse().unwrap(),
+        classes: Vec::new(),
         lease_time: None,
         boot: Boot::default(),
         options: Options::new(),
@@ -61,6 +63,7 @@ pub(super) fn subnet(name: &str, network: &str, pools: Vec<Pool>) -> Subnet {
         common: common(),
         exclude: Vec::new(),
         pools,
+        hosts: Vec::new(),
     }
 }
 
@@ -115,15 +118,31 @@ pub(super) fn config() -> Config {
             port: 67,
             workers: 1,
             authoritative: true,
-            identify_by: IdentifyBy::ClientId,
             offer_hold: Duration::from_secs(60),
             decline_hold: DeclineHold { first: Duration::from_secs(600), max: Duration::from_secs(6000) },
+            conflict_check: ConflictCheck {
+                method: ConflictMethod::Off,
+                timeout: Duration::from_millis(150),
+            },
+            rapid_commit: false,
+            subnet_selection: false,
+            bootp: Bootp::Dynamic,
+            fqdn: Fqdn::default(),
+            security: Security {
+                allow: Vec::new(),
+                deny: Vec::new(),
+                unknown_clients: UnknownClients::Allow,
+                trusted_relays: Vec::new(),
+                client_rate: None,
+                max_leases_per_circuit: 0,
+            },
             store: Store {
                 path: "/s/leases.db".into(),
                 durability: Durability::PowerLoss,
                 history: HistoryLimits { keep: Duration::ZERO, max_size: 0 },
             },
             common: all,
+            classes: Vec::new(),
             subnets: vec![far, lan],
         },
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::config::model::{Boot, Common, DeclineHold, LeaseTime, Pool, Subnet};
+use crate::config::model::{Boot, Common, DeclineHold, IdentifyBy, LeaseTime, Pool, Subnet};
 
 pub(super) const START: Timestamp = Timestamp(2_000_000_000);
 
@@ -25,6 +25,7 @@ pub(super) fn common() -> Common {
         max: Duration::from_secs(86_400),
     };
     Common {
+        identify_by: IdentifyBy::ClientId,
         lease_time,
         renew_at: 0.5,
         rebind_at: 0.875,
@@ -40,6 +41,7 @@ pub(super) fn subnet(name: &str, network: &str, shared: Option<&str>, pools: &[(
     let pool = |(name, range): &(&str, &str)| Pool {
         name: (*name).into(),
         range: range.parse().unwrap(),
+        classes: Vec::new(),
         lease_time: None,
         boot: Boot::default(),
         options: BTreeMap::new(),
@@ -53,6 +55,7 @@ pub(super) fn subnet(name: &str, network: &str, shared: Option<&str>, pools: &[(
         common: common(),
         exclude: Vec::new(),
         pools: pools.iter().map(pool).collect(),
+        hosts: Vec::new(),
     }
 }
 
