@@ -14,7 +14,9 @@
 //! ```
 //! The worker commits between `handle` and the sending of what [`Outcome::Reply`] holds.
 
+pub mod classes;
 pub mod client;
+mod fits;
 mod handler;
 pub mod leases;
 pub mod options;
