@@ -3,7 +3,7 @@
 //!
 //! Identifiers are hex with colons; host names and vendor classes are text in which every byte that is not printable, the
 //! backslash itself and a first character that a spreadsheet takes for a formula are written `\xNN`. An empty cell
-//! says that there is none: an empty host name is no host name.
+//! says that there is none; `:` in hex and a lone backslash in text, that it is there and empty.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -44,6 +44,10 @@ const LONGEST_FIELD: usize = 65_000;
 /// `9999-12-31T23:59:59Z`: later times cannot be written with four digits for the year.
 const LAST_SECOND: i64 = 253_402_300_799;
 
+/// A field that is there and empty.
+const EMPTY_HEX: &str = ":";
+const EMPTY_TEXT: &str = "\\";
+
 /// What is wrong with the text of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
@@ -72,8 +76,8 @@ pub enum TransferError {
 pub fn write(recorded: &Recorded, times: Times) -> Cells {
     let Recorded { lease, declines } = recorded;
     let client = &lease.client;
-    let hex = |bytes: &Option<Box<[u8]>>| bytes.as_deref().map(colons).unwrap_or_default();
-    let text = |bytes: &Option<Box<[u8]>>| bytes.as_deref().map(shown).unwrap_or_default();
+    let hex = |bytes: &Option<Box<[u8]>>| or_empty(bytes, EMPTY_HEX, colons);
+    let text = |bytes: &Option<Box<[u8]>>| or_empty(bytes, EMPTY_TEXT, shown);
     let nobody = client.key.as_bytes().is_empty();
     [
         lease.address.to_string(),
@@ -206,6 +210,14 @@ fn key_of(client: &Client, identify_by: IdentifyBy) -> Option<ClientKey> {
     }
 }
 
+fn or_empty(bytes: &Option<Box<[u8]>>, empty: &str, write: fn(&[u8]) -> String) -> String {
+    match bytes.as_deref() {
+        None => String::new(),
+        Some([]) => empty.to_owned(),
+        Some(bytes) => write(bytes),
+    }
+}
+
 fn bad(column: &'static str, value: &str, wanted: &'static str) -> TransferError {
     const SHOWN: usize = 60;
     let cut = value.char_indices().nth(SHOWN).map(|(end, _)| end);
@@ -243,8 +255,10 @@ fn time(column: &'static str, text: &str, times: Times) -> Result<Option<Timesta
 /// Bytes in hex: with colons or dashes between them, or without anything.
 fn hex(column: &'static str, text: &str) -> Result<Option<Box<[u8]>>, TransferError> {
     let text = text.trim();
-    if text.is_empty() {
-        return Ok(None);
+    match text {
+        "" => return Ok(None),
+        EMPTY_HEX => return Ok(Some(Box::default())),
+        _ => {}
     }
     let byte = |digits: &str| {
         let plain = matches!(digits.len(), 1 | 2) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -262,8 +276,10 @@ fn hex(column: &'static str, text: &str) -> Result<Option<Box<[u8]>>, TransferEr
 
 /// Text in which `\xNN` stands for a byte.
 fn unescaped(column: &'static str, text: &str) -> Result<Option<Box<[u8]>>, TransferError> {
-    if text.is_empty() {
-        return Ok(None);
+    match text {
+        "" => return Ok(None),
+        EMPTY_TEXT => return Ok(Some(Box::default())),
+        _ => {}
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -382,7 +398,7 @@ mod tests {
     }
 
     fn bytes() -> impl Strategy<Value = Option<Box<[u8]>>> {
-        prop::option::of(prop::collection::vec(any::<u8>(), 1..80).prop_map(Into::into))
+        prop::option::of(prop::collection::vec(any::<u8>(), 0..80).prop_map(Into::into))
     }
 
     proptest! {

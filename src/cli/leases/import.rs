@@ -13,7 +13,7 @@ use super::{Done, Failure, kea, write};
 use crate::config::Config;
 use crate::config::model::IdentifyBy;
 use crate::lease::transfer::{self, COLUMNS, Cells};
-use crate::lease::{ImportRow, Times, Topology};
+use crate::lease::{Access, ImportRow, Times, Topology};
 use crate::supervisor::say;
 
 #[derive(Debug, Args)]
@@ -47,13 +47,14 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
     };
     let rows = rows.map_err(|mistake| refused(format!("\"{file}\": {mistake}\nnothing was imported")))?;
     write::become_owner(config)?;
-    let (mut leases, times) = write::begin(config)?;
-    let rows = understand(config, rows, times).and_then(|rows| {
-        leases.import(rows, word).map_err(|refusals| {
-            refusals.into_iter().map(|(place, refusal)| (place, refusal.to_string())).collect()
-        })
-    });
-    let done = rows.map_err(|mistakes| refused(report(&file, word, &mistakes)))?;
+    let (mut leases, times) = write::open(config)?;
+    // Read before anything is locked: a large file takes its time, and the daemon's workers wait meanwhile.
+    let rows = understand(config, rows, times).map_err(|mistakes| refused(report(&file, word, &mistakes)))?;
+    leases.begin(Access::Write, times.now)?;
+    let done = leases.import(rows, word).map_err(|refusals| {
+        let mistakes = refusals.into_iter().map(|(place, refusal)| (place, refusal.to_string())).collect();
+        refused(report(&file, word, &mistakes))
+    })?;
     leases.commit()?;
     say(&format!("imported {}, updated {}, unchanged {}", done.new, done.updated, done.unchanged));
     Ok(())

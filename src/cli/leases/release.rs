@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Done, Failure, never_leased, write};
 use crate::config::Config;
 use crate::lease::reader::printable;
-use crate::lease::{Freed, Lease, Times};
+use crate::lease::{Access, Freed, Lease, Times};
 use crate::supervisor::say;
 
 #[derive(Debug, Args)]
@@ -19,7 +19,8 @@ pub(in crate::cli) struct ReleaseArgs {
 
 pub(super) fn run(config: &Config, args: &ReleaseArgs) -> Done {
     write::become_owner(config)?;
-    let (mut leases, times) = write::begin(config)?;
+    let (mut leases, times) = write::open(config)?;
+    leases.begin(Access::Write, times.now)?;
     let freed = leases.free(args.address);
     let said = match &freed {
         Freed::Lease(lease) => {

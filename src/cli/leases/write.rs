@@ -9,7 +9,7 @@ use nix::unistd::{Gid, Uid, User, geteuid};
 use super::Failure;
 use crate::config::Config;
 use crate::lease::{
-    Access, EngineSettings, LeaseManager, Offers, SqliteStore, StoreError, Times, Topology, prepare_if_needed,
+    EngineSettings, LeaseManager, Offers, SqliteStore, StoreError, Times, Topology, prepare_if_needed,
 };
 
 /// Gives up root for good: from here on this process is the owner of the lease file. Whatever else is to be opened must
@@ -31,9 +31,9 @@ pub(super) fn become_owner(config: &Config) -> Result<(), Failure> {
         .map_err(|error| Failure::Refused(format!("could not write as the owner of the lease file: {error}")))
 }
 
-/// The engine over the lease file, with a write transaction begun, and the clock. It knows no offers: they are the
+/// The engine over the lease file, and its clock; nothing is locked yet. It knows no offers: they are the
 /// running daemon's, which refuses to complete one whose address is leased meanwhile.
-pub(super) fn begin(config: &Config) -> Result<(LeaseManager<SqliteStore>, Times), Failure> {
+pub(super) fn open(config: &Config) -> Result<(LeaseManager<SqliteStore>, Times), Failure> {
     let store = &config.dhcp.store;
     prepare_if_needed(&store.path, store.durability)?;
     let opened = SqliteStore::open(&store.path, store.durability)?;
@@ -44,7 +44,6 @@ pub(super) fn begin(config: &Config) -> Result<(LeaseManager<SqliteStore>, Times
         decline_hold: config.dhcp.decline_hold,
         reserved: Vec::new(),
     };
-    let mut leases = LeaseManager::open(Topology::new(config), settings, opened, Offers::private())?;
-    leases.begin(Access::Write, times.now)?;
+    let leases = LeaseManager::open(Topology::new(config), settings, opened, Offers::private())?;
     Ok((leases, times))
 }
