@@ -208,14 +208,12 @@ fn import_with_a_mistake_changes_nothing_and_tells_each_line() {
     let daemon = Daemon::start(LOOPBACK);
     let held = Client::new(1, dhcp_port(&daemon)).lease();
     let before = daemon.run_ok(&["leases", "export"]);
-    let rows = format!(
-        "ip,mac,expires,hostname\n\
+    let rows = "ip,mac,expires,hostname\n\
          10.77.0.120,02:00:00:00:01:01,2099-01-01T00:00:00Z,good\n\
          10.77.0.121,02:00:00:00:01:02,soon,\"two\nlines\"\n\
          10.77.0.300,02:00:00:00:01:03,never,\n\
          10.77.0.122,,never,\n\
-         10.77.0.123,02:00:00:00:01:04,never\n"
-    );
+         10.77.0.123,02:00:00:00:01:04,never\n";
     let said = refused(&daemon, &["leases", "import", &file(&daemon, "in.csv", &rows)]);
     for part in [
         "line 3: expires \"soon\" is not a time",
@@ -247,7 +245,7 @@ fn import_with_a_mistake_changes_nothing_and_tells_each_line() {
         assert!(said.contains(part), "{part} in {said}");
         assert!(!said.contains('\u{1b}'), "{said}");
     }
-    let many: String = (0..500).map(|n| format!("10.99.0.{n},x,never\n")).collect();
+    let many = (0..500).map(|n| format!("10.99.0.{n},x,never")).collect::<Vec<_>>().join("\n");
     let said =
         refused(&daemon, &["leases", "import", &file(&daemon, "in", &format!("ip,mac,expires\n{many}"))]);
     assert!(said.lines().count() < 30 && said.contains("… and 480 more"), "{said}");
@@ -340,13 +338,12 @@ fn release_and_import_race_with_clients_and_no_address_has_two_holders() {
                     let client = Client::new(n, port);
                     let mut held = None;
                     while !over.load(Ordering::SeqCst) {
-                        let ack = match held {
-                            // A NAK sends it back to the beginning, as it does with any client.
-                            Some(address) => client.renew(address).unwrap(),
-                            None => {
-                                let offer = client.discover().unwrap();
-                                client.select(&offer).unwrap()
-                            }
+                        // A NAK sends it back to the beginning, as it does with any client.
+                        let ack = if let Some(address) = held {
+                            client.renew(address).unwrap()
+                        } else {
+                            let offer = client.discover().unwrap();
+                            client.select(&offer).unwrap()
                         };
                         held = (lab::kind(&ack) == MessageType::Ack).then(|| ack.yiaddr());
                     }
@@ -364,9 +361,8 @@ fn release_and_import_race_with_clients_and_no_address_has_two_holders() {
                 // It may have been released meanwhile.
                 daemon.run(&["leases", "release", &ip[0]]);
             }
-            let rows: String = (0..5)
-                .map(|n| format!("10.77.0.{},02:00:00:01:{round:02x}:{n:02x},never\n", 100 + round * 5 + n))
-                .collect();
+            let row = |n| format!("10.77.0.{},02:00:00:01:{round:02x}:{n:02x},never", 100 + round * 5 + n);
+            let rows = (0..5).map(row).collect::<Vec<_>>().join("\n");
             let path = file(&daemon, "in.csv", &format!("ip,mac,expires\n{rows}"));
             let output = daemon.run(&["leases", "import", &path]);
             match output.status.code() {

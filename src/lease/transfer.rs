@@ -76,8 +76,8 @@ pub enum TransferError {
 pub fn write(recorded: &Recorded, times: Times) -> Cells {
     let Recorded { lease, declines } = recorded;
     let client = &lease.client;
-    let hex = |bytes: &Option<Box<[u8]>>| or_empty(bytes, EMPTY_HEX, colons);
-    let text = |bytes: &Option<Box<[u8]>>| or_empty(bytes, EMPTY_TEXT, shown);
+    let hex = |bytes: &Option<Box<[u8]>>| or_empty(bytes.as_deref(), EMPTY_HEX, colons);
+    let text = |bytes: &Option<Box<[u8]>>| or_empty(bytes.as_deref(), EMPTY_TEXT, shown);
     let nobody = client.key.as_bytes().is_empty();
     [
         lease.address.to_string(),
@@ -210,8 +210,8 @@ fn key_of(client: &Client, identify_by: IdentifyBy) -> Option<ClientKey> {
     }
 }
 
-fn or_empty(bytes: &Option<Box<[u8]>>, empty: &str, write: fn(&[u8]) -> String) -> String {
-    match bytes.as_deref() {
+fn or_empty(bytes: Option<&[u8]>, empty: &str, write: fn(&[u8]) -> String) -> String {
+    match bytes {
         None => String::new(),
         Some([]) => empty.to_owned(),
         Some(bytes) => write(bytes),

@@ -26,7 +26,9 @@ impl Summary {
             match outcome {
                 Ok(steps) => {
                     summary.done += 1;
-                    steps.into_iter().for_each(|step| summary.add(&step));
+                    for step in &steps {
+                        summary.add(step);
+                    }
                 }
                 Err(reason) => {
                     summary.failed += 1;
