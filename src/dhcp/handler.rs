@@ -24,9 +24,11 @@ impl Pipeline {
             MessageType::Decline => self.decline(request, leases),
             MessageType::Release => self.release(request, leases),
             MessageType::Inform => self.inform(request, &scope),
-            MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
-                Silence::NotForServers.into()
-            }
+            MessageType::Bootp
+            | MessageType::Offer
+            | MessageType::Ack
+            | MessageType::Nak
+            | MessageType::Other(_) => Silence::NotForServers.into(),
         }
     }
 

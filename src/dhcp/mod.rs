@@ -102,6 +102,7 @@ impl Request<'_> {
             MessageType::Request | MessageType::Release | MessageType::Decline => true,
             MessageType::Discover
             | MessageType::Inform
+            | MessageType::Bootp
             | MessageType::Offer
             | MessageType::Ack
             | MessageType::Nak

@@ -52,6 +52,7 @@ impl Account {
             MessageType::Decline => Counter::DeclineIn,
             MessageType::Release => Counter::ReleaseIn,
             MessageType::Inform => Counter::InformIn,
+            MessageType::Bootp => Counter::BootpIn,
             MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
                 Counter::OtherIn
             }
@@ -212,7 +213,6 @@ fn counter_of(silence: Silence) -> Counter {
             Malformed::OptionTruncated(_) => Counter::DropOptionTruncated,
             Malformed::OverloadTruncated(_) => Counter::DropOverloadTruncated,
             Malformed::OptionLength(_) => Counter::DropOptionLength,
-            Malformed::NoMessageType => Counter::DropNoMessageType,
         },
         Silence::Refused(refusal) => match refusal {
             Refusal::RelayAddress => Counter::DropRelayAddress,
