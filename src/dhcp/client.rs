@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use crate::config::model::{Host, IdentifyBy};
+use crate::config::model::{Class, Host, IdentifyBy};
 use crate::lease::{Client, ClientKey, ClientRef, HostId, PoolId, Scope};
 use crate::protocol::DhcpMessage;
 
+use super::classes::{ClassSet, Facts};
 use super::leases::Leases;
 use super::outcome::Silence;
 use super::{Pipeline, Request};
@@ -16,6 +17,7 @@ use super::{Pipeline, Request};
 #[derive(Debug)]
 pub(super) struct Asker<'p> {
     pub(super) client: Client,
+    pub(super) classes: ClassSet,
     pub(super) host: Option<HostId>,
     pub(super) pools: Cow<'p, [PoolId]>,
 }
@@ -42,11 +44,27 @@ impl Pipeline {
         let first = self.first_subnet(request).ok_or(Silence::UnknownSubnet)?;
         let message = &request.message;
         let client = of(message, first.common.identify_by, leases).ok_or(Silence::NoIdentity)?;
+        let interface = self.interface(request).map_or("", |interface| interface.name.as_str());
+        let classes = self.classes.of(&Facts {
+            message,
+            circuit_id: client.circuit_id.as_deref(),
+            remote_id: client.remote_id.as_deref(),
+            relay: client.relay,
+            interface,
+        });
+        if self.classes.drops(&classes) {
+            return Err(Silence::Class);
+        }
         let host = link.subnets().first().and_then(|subnet| {
             self.topology.host_of(self.topology.link_of(*subnet), &ClientRef::from(&client))
         });
-        let pools = Cow::Borrowed(link.pools());
-        Ok(Asker { client, host, pools })
+        let pools = self.classes.pools(link.pools(), &classes);
+        Ok(Asker { client, classes, host, pools })
+    }
+
+    /// The classes that the client belongs to, the last applied first.
+    pub(super) fn classes_of<'p>(&'p self, asker: &Asker<'_>) -> Vec<&'p Class> {
+        asker.classes.iter().rev().filter_map(|place| self.config.dhcp.classes.get(place)).collect()
     }
 
     /// The host that the client is, if `subnet` lists it: what a host is given counts on its own subnet only.

@@ -52,6 +52,8 @@ pub enum ReplyKind {
     Ack,
     /// DHCPNAK.
     Nak,
+    /// BOOTREPLY to a BOOTP client.
+    Bootp,
 }
 
 impl ReplyKind {
@@ -61,6 +63,7 @@ impl ReplyKind {
             Self::Offer => "offer",
             Self::Ack => "ack",
             Self::Nak => "nak",
+            Self::Bootp => "bootp",
         }
     }
 }
@@ -111,6 +114,8 @@ pub enum Silence {
     Stranger,
     /// The client belongs to a class that is dropped.
     Class,
+    /// A BOOTP client, and `dhcp.bootp` has nothing for it.
+    Bootp,
     /// RELEASE or DECLINE of an address that the client does not hold.
     NotHolder,
     /// The interface has no address to be named as the server's.
@@ -137,6 +142,7 @@ impl Silence {
             Self::Exhausted => "exhausted",
             Self::Stranger => "stranger",
             Self::Class => "class",
+            Self::Bootp => "bootp",
             Self::NotHolder => "not-holder",
             Self::NoServerAddress => "no-server-address",
             Self::Lease(SilenceReason::UnknownClient) => "unknown-client",

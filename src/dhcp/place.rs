@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::config::model::{Boot, Host, LeaseTime, Pool, Subnet};
+use crate::config::model::{Boot, Class, Host, LeaseTime, Pool, Subnet};
 use crate::lease::SubnetId;
 
 use super::Pipeline;
@@ -15,6 +15,8 @@ use super::options::OptionSet;
 pub(super) struct Place<'p> {
     pub(super) subnet: &'p Subnet,
     pool: Option<&'p Pool>,
+    /// The last applied first.
+    classes: Vec<&'p Class>,
     host: Option<&'p Host>,
     pub(super) options: &'p OptionSet,
 }
@@ -40,7 +42,7 @@ impl Pipeline {
             Some(pool) => self.options.of_pool(pool)?,
             None => self.options.of_subnet(id)?,
         };
-        Some(Place { subnet, pool, host: self.host_on(asker, id), options })
+        Some(Place { subnet, pool, classes: self.classes_of(asker), host: self.host_on(asker, id), options })
     }
 }
 
@@ -48,7 +50,9 @@ impl Place<'_> {
     /// The lease times in force.
     pub(super) fn lease_time(&self) -> LeaseTime {
         let own = self.host.and_then(|host| host.lease_time);
-        own.or_else(|| self.pool?.lease_time).unwrap_or(self.subnet.common.lease_time)
+        own.or_else(|| self.classes.iter().find_map(|class| class.lease_time))
+            .or_else(|| self.pool?.lease_time)
+            .unwrap_or(self.subnet.common.lease_time)
     }
 
     /// `siaddr`.
@@ -69,6 +73,7 @@ impl Place<'_> {
     fn nearest<'s, T>(&'s self, field: impl Fn(&'s Boot) -> Option<T>) -> Option<T> {
         let host = self.host.map(|host| &host.boot);
         let pool = self.pool.map(|pool| &pool.boot);
-        host.into_iter().chain(pool).find_map(field)
+        let classes = self.classes.iter().map(|class| &class.boot);
+        host.into_iter().chain(classes).chain(pool).find_map(field)
     }
 }

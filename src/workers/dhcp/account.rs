@@ -52,6 +52,7 @@ impl Account {
             MessageType::Decline => Counter::DeclineIn,
             MessageType::Release => Counter::ReleaseIn,
             MessageType::Inform => Counter::InformIn,
+            MessageType::Bootp => Counter::BootpIn,
             MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
                 Counter::OtherIn
             }
@@ -106,6 +107,7 @@ impl Account {
                 ReplyKind::Offer => Counter::OfferOut,
                 ReplyKind::Ack => Counter::AckOut,
                 ReplyKind::Nak => Counter::NakOut,
+                ReplyKind::Bootp => Counter::BootpOut,
             });
             self.slot.observe_time(Histogram::DhcpResponse, took);
         }
@@ -212,7 +214,6 @@ fn counter_of(silence: Silence) -> Counter {
             Malformed::OptionTruncated(_) => Counter::DropOptionTruncated,
             Malformed::OverloadTruncated(_) => Counter::DropOverloadTruncated,
             Malformed::OptionLength(_) => Counter::DropOptionLength,
-            Malformed::NoMessageType => Counter::DropNoMessageType,
         },
         Silence::Refused(refusal) => match refusal {
             Refusal::RelayAddress => Counter::DropRelayAddress,
@@ -229,6 +230,7 @@ fn counter_of(silence: Silence) -> Counter {
         Silence::Exhausted => Counter::DropExhausted,
         Silence::Stranger => Counter::DropStranger,
         Silence::Class => Counter::DropClass,
+        Silence::Bootp => Counter::DropBootp,
         Silence::NotHolder => Counter::DropNotHolder,
         Silence::NoServerAddress => Counter::DropNoServerAddress,
         Silence::Lease(SilenceReason::UnknownClient) => Counter::DropUnknownClient,
