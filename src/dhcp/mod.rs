@@ -36,7 +36,7 @@ use crate::lease::{Client, PoolId, SubnetId, Topology};
 use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
 
 use leases::Leases;
-use options::OptionsManager;
+use options::{OptionsManager, PlaceRef};
 pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};
 use reply::Place;
 use scope::{LinkId, ScopeTable};
@@ -178,7 +178,8 @@ impl Pipeline {
     fn place_of_pool(&self, id: PoolId) -> Option<Place<'_>> {
         let (subnet, pool) = self.pools.get(usize::from(id.0))?;
         let subnet = self.config.dhcp.subnets.get(*subnet)?;
-        Some(Place { subnet, pool: subnet.pools.get(*pool), options: self.options.of_pool(id)? })
+        let options = self.options.layers(PlaceRef::Pool(id), &[], None);
+        Some(Place { subnet, pool: subnet.pools.get(*pool), options })
     }
 
     fn place_of_address(&self, id: SubnetId, address: Ipv4Addr) -> Option<Place<'_>> {
@@ -186,7 +187,8 @@ impl Pipeline {
             return Some(place);
         }
         let subnet = self.config.dhcp.subnets.get(usize::from(id.0))?;
-        Some(Place { subnet, pool: None, options: self.options.of_subnet(id)? })
+        let options = self.options.layers(PlaceRef::Subnet(id), &[], None);
+        Some(Place { subnet, pool: None, options })
     }
 
     /// The server identifier of replies on this subnet: what the relay demands (RFC 5107 §4), else what the

@@ -9,7 +9,7 @@ use crate::lease::PoolId;
 use crate::protocol::encode::{self, Header, Op, Options};
 use crate::protocol::{MessageType, code};
 
-use super::options::OptionSet;
+use super::options::Layers;
 use super::outcome::{Destination, Event, Reply, ReplyKind, Silence};
 use super::{Pipeline, Request, terms};
 
@@ -27,7 +27,7 @@ const ETHERNET: u8 = 1;
 pub(super) struct Place<'p> {
     pub(super) subnet: &'p Subnet,
     pub(super) pool: Option<&'p Pool>,
-    pub(super) options: &'p OptionSet,
+    pub(super) options: Layers<'p>,
 }
 
 /// What an OFFER or an ACK gives.
