@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use crate::config::model::{Class, Host, IdentifyBy};
+use crate::config::model::IdentifyBy;
 use crate::lease::{Client, ClientKey, ClientRef, HostId, PoolId, Scope};
 use crate::protocol::DhcpMessage;
 
-use super::classes::{ClassSet, Facts};
+use super::classes::Facts;
 use super::leases::Leases;
 use super::outcome::Silence;
 use super::{Pipeline, Request};
@@ -17,7 +17,8 @@ use super::{Pipeline, Request};
 #[derive(Debug)]
 pub(super) struct Asker<'p> {
     pub(super) client: Client,
-    pub(super) classes: ClassSet,
+    /// Places in `dhcp.classes`, in the order in which they are applied.
+    pub(super) classes: Vec<usize>,
     pub(super) host: Option<HostId>,
     pub(super) pools: Cow<'p, [PoolId]>,
 }
@@ -59,18 +60,7 @@ impl Pipeline {
             self.topology.host_of(self.topology.link_of(*subnet), &ClientRef::from(&client))
         });
         let pools = self.classes.pools(link.pools(), &classes);
-        Ok(Asker { client, classes, host, pools })
-    }
-
-    /// The classes that the client belongs to, the last applied first.
-    pub(super) fn classes_of<'p>(&'p self, asker: &Asker<'_>) -> Vec<&'p Class> {
-        asker.classes.iter().rev().filter_map(|place| self.config.dhcp.classes.get(place)).collect()
-    }
-
-    /// The host that the client is, if `subnet` lists it: what a host is given counts on its own subnet only.
-    pub(super) fn host_on(&self, asker: &Asker<'_>, subnet: crate::lease::SubnetId) -> Option<&Host> {
-        let spec = self.topology.host(asker.host?).filter(|spec| spec.subnet == subnet)?;
-        self.config.dhcp.subnets.get(usize::from(subnet.0))?.hosts.get(spec.place)
+        Ok(Asker { client, classes: classes.iter().collect(), host, pools })
     }
 }
 

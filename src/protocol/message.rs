@@ -19,6 +19,7 @@ pub mod code {
     pub const HOST_NAME: u8 = 12;
     pub const DOMAIN_NAME: u8 = 15;
     pub const BROADCAST_ADDRESS: u8 = 28;
+    pub const STATIC_ROUTES: u8 = 33;
     pub const REQUESTED_ADDRESS: u8 = 50;
     pub const LEASE_TIME: u8 = 51;
     pub const OVERLOAD: u8 = 52;
@@ -43,6 +44,8 @@ pub mod code {
     pub const AUTO_CONFIGURE: u8 = 116;
     /// RFC 3011.
     pub const SUBNET_SELECTION: u8 = 118;
+    /// RFC 3442.
+    pub const CLASSLESS_ROUTES: u8 = 121;
 }
 
 /// Option 53 (RFC 2132 §9.6), or that there is none.
