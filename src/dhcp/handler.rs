@@ -149,7 +149,7 @@ impl Pipeline {
         let first = || self.scopes.link(request.link).and_then(|link| link.subnets().first().copied());
         let subnet: SubnetId = address.and_then(|address| self.topology.subnet_of(address)).or_else(first)?;
         let message = &request.message;
-        Some(Event { what, address, hardware: *message.hardware(), xid: message.xid(), subnet })
+        Some(Event { what, address, hardware: *message.hardware(), xid: message.xid(), subnet: Some(subnet) })
     }
 }
 
