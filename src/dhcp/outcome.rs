@@ -108,14 +108,16 @@ pub enum Silence {
     OtherServer,
     /// No address is free.
     Exhausted,
+    /// INFORM for an address that is not the sender's as far as can be told.
+    Stranger,
+    /// The client belongs to a class that is dropped.
+    Class,
     /// RELEASE or DECLINE of an address that the client does not hold.
     NotHolder,
     /// The interface has no address to be named as the server's.
     NoServerAddress,
     /// The lease engine knows nothing of this client or must not speak.
     Lease(SilenceReason),
-    /// It belongs to a class that is dropped.
-    Class,
     /// The reply could not be encoded.
     Encoding,
 }
@@ -136,6 +138,7 @@ impl Silence {
             Self::Exhausted => Counter::DropExhausted,
             Self::NotHolder => Counter::DropNotHolder,
             Self::NoServerAddress => Counter::DropNoServerAddress,
+            Self::Stranger => Counter::DropStranger,
             Self::Class => Counter::DropClass,
             Self::Lease(SilenceReason::UnknownClient) => Counter::DropUnknownClient,
             Self::Lease(SilenceReason::NotAuthoritative) => Counter::DropNotAuthoritative,
