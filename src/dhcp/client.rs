@@ -10,7 +10,8 @@ use crate::protocol::DhcpMessage;
 
 use super::classes::Facts;
 use super::leases::Leases;
-use super::outcome::Silence;
+use super::outcome::{Outcome, Silence};
+use super::security::Verdict;
 use super::{Pipeline, Request};
 
 /// Who asks.
@@ -40,7 +41,7 @@ impl Pipeline {
         &self,
         request: &Request<'_>,
         leases: &L,
-    ) -> Result<Asker<'_>, Silence> {
+    ) -> Result<Asker<'_>, Outcome> {
         let link = self.scopes.link(request.link).ok_or(Silence::UnknownSubnet)?;
         let first = self.first_subnet(request).ok_or(Silence::UnknownSubnet)?;
         let message = &request.message;
@@ -54,11 +55,15 @@ impl Pipeline {
             interface,
         });
         if self.classes.drops(&classes) {
-            return Err(Silence::Class);
+            return Err(Silence::Class.into());
         }
         let host = link.subnets().first().and_then(|subnet| {
             self.topology.host_of(self.topology.link_of(*subnet), &ClientRef::from(&client))
         });
+        match self.security.judge_client(host.is_some()) {
+            Verdict::Allow => {}
+            Verdict::Refuse(refusal) => return Err(refusal.outcome(message, request.from)),
+        }
         let pools = self.classes.pools(link.pools(), &classes);
         Ok(Asker { client, classes: classes.iter().collect(), host, pools })
     }

@@ -28,7 +28,7 @@ impl Pipeline {
         };
         let asker = match self.recognise(request, leases) {
             Ok(asker) => asker,
-            Err(silence) => return silence.into(),
+            Err(outcome) => return outcome,
         };
         let talk = Talk { request, asker: &asker, scope: asker.scope(link) };
         match request.message.kind() {
@@ -230,7 +230,7 @@ impl Pipeline {
         let first = || self.scopes.link(request.link).and_then(|link| link.subnets().first().copied());
         let subnet: SubnetId = address.and_then(|address| self.topology.subnet_of(address)).or_else(first)?;
         let message = &request.message;
-        Some(Event { what, address, hardware: *message.hardware(), xid: message.xid(), subnet })
+        Some(Event { what, address, hardware: *message.hardware(), xid: message.xid(), subnet: Some(subnet) })
     }
 }
 

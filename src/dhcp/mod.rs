@@ -22,6 +22,7 @@ pub mod leases;
 pub mod options;
 pub mod outcome;
 mod place;
+pub mod rate;
 mod reply;
 pub mod scope;
 pub mod security;
@@ -32,6 +33,7 @@ mod tests;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::model::Subnet;
@@ -42,6 +44,7 @@ use classes::Classes;
 use leases::Leases;
 use options::OptionsManager;
 pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};
+use rate::Rates;
 use scope::{LinkId, ScopeTable};
 use security::{SecurityManager, Verdict};
 
@@ -85,6 +88,8 @@ pub struct Packet<'a> {
     pub from: SocketAddrV4,
     /// The destination in its IP header, where the socket tells it.
     pub to: Option<Ipv4Addr>,
+    /// When it was received: time since boot.
+    pub at: Duration,
 }
 
 /// A message that is heard, from a known link.
@@ -126,8 +131,14 @@ pub fn check(config: &Config) -> Vec<(String, String, Option<String>)> {
 }
 
 impl Pipeline {
-    /// For a configuration that has passed [`check`]. The interfaces are those of `dhcp.interfaces` that exist.
-    pub fn new(config: Arc<Config>, topology: Arc<Topology>, interfaces: Vec<InterfaceInfo>) -> Self {
+    /// For a configuration that has passed [`check`]. The interfaces are those of `dhcp.interfaces` that exist; the
+    /// rates are those that all workers share, or the default for a dry run.
+    pub fn new(
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+        interfaces: Vec<InterfaceInfo>,
+        rates: Rates,
+    ) -> Self {
         let scopes = ScopeTable::new(&config, &topology, &interfaces);
         let options = OptionsManager::new(&config);
         let subnets = &config.dhcp.subnets;
@@ -136,20 +147,20 @@ impl Pipeline {
         let pools = pools.collect();
         let server_ids = subnets.iter().filter_map(|subnet| subnet.common.server_id);
         let server_ids = config.dhcp.common.server_id.into_iter().chain(server_ids).collect();
-        let security = SecurityManager;
+        let security = SecurityManager::new(&config, rates);
         let classes = Classes::new(&config);
         Self { config, topology, interfaces, pools, server_ids, scopes, classes, security, options }
     }
 
-    /// Step 1: from bytes to a request that is heard, or the reason why not.
-    pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Silence> {
+    /// Step 1: from bytes to a request that is heard, or the silence that is all it gets.
+    pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Outcome> {
         let message = DhcpParser::parse(packet.bytes).map_err(Silence::Malformed)?;
         let at = self.interfaces.iter().position(|interface| interface.index == packet.interface);
         let (at, interface) =
             at.and_then(|at| Some((at, self.interfaces.get(at)?))).ok_or(Silence::UnknownInterface)?;
-        match self.security.judge(&message, interface, packet.from) {
+        match self.security.judge(&message, interface, packet.from, packet.at) {
             Verdict::Allow => {}
-            Verdict::Refuse(refusal) => return Err(Silence::Refused(refusal)),
+            Verdict::Refuse(refusal) => return Err(refusal.outcome(&message, packet.from)),
         }
         let link = self
             .scopes
