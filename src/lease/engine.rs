@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::config::model::DeclineHold;
 
 use super::batch::{Batch, Pending};
@@ -49,6 +50,19 @@ pub struct EngineSettings {
     pub decline_hold: DeclineHold,
     /// Addresses never given out beside those of the configuration: the server's own.
     pub reserved: Vec<Ipv4Addr>,
+}
+
+impl EngineSettings {
+    /// As the configuration has it, without addresses of the server's own.
+    pub fn new(config: &Config) -> Self {
+        let dhcp = &config.dhcp;
+        Self {
+            offer_hold: dhcp.offer_hold,
+            authoritative: dhcp.authoritative,
+            decline_hold: dhcp.decline_hold,
+            reserved: Vec::new(),
+        }
+    }
 }
 
 /// What a batch is going to do.
