@@ -61,6 +61,7 @@ impl Server {
             authoritative: true,
             decline_hold: config.dhcp.decline_hold,
             reserved: Vec::new(),
+            max_leases_per_circuit: 0,
         };
         let leases =
             LeaseManager::open(Arc::clone(&topology), settings, Memory::default(), Offers::private())

@@ -74,6 +74,7 @@ pub(super) fn settings() -> EngineSettings {
         authoritative: true,
         decline_hold: DeclineHold { first: Duration::from_secs(600), max: Duration::from_secs(7200) },
         reserved: Vec::new(),
+        max_leases_per_circuit: 0,
     }
 }
 

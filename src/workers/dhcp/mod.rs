@@ -126,6 +126,7 @@ impl Worker {
             authoritative: config.dhcp.authoritative,
             decline_hold: config.dhcp.decline_hold,
             reserved: own_addresses(sockets),
+            max_leases_per_circuit: config.dhcp.security.max_leases_per_circuit,
         };
         let offers = Offers::new(Region::Offers.of(context.shared));
         let leases = LeaseManager::open(Arc::clone(&topology), settings, store, offers)
