@@ -2,6 +2,7 @@
 //! keeper. What they share stands here.
 
 mod hosts;
+mod circuits;
 mod keeper;
 mod memory;
 mod model;
