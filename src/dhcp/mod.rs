@@ -38,8 +38,9 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::config::model::Subnet;
 use crate::lease::Topology;
-use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
+use crate::protocol::{DhcpMessage, DhcpParser, MessageType, code};
 
+use classes::Classes;
 use leases::Leases;
 use options::OptionsManager;
 pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};
@@ -58,6 +59,7 @@ pub struct Pipeline {
     /// Server identifiers that the configuration names.
     server_ids: Vec<Ipv4Addr>,
     scopes: ScopeTable,
+    classes: Classes,
     security: SecurityManager,
     options: OptionsManager,
 }
@@ -99,15 +101,17 @@ pub struct Request<'a> {
     interface: usize,
     from: SocketAddrV4,
     to: Option<Ipv4Addr>,
+    /// A DISCOVER that is to be answered by an ACK (RFC 4039).
+    rapid: bool,
 }
 
 impl Request<'_> {
     /// Step 2: whether handling it may change the lease file, so that it needs the write transaction.
     pub fn writes(&self) -> bool {
         match self.message.kind() {
-            MessageType::Request | MessageType::Release | MessageType::Decline => true,
-            MessageType::Discover
-            | MessageType::Inform
+            MessageType::Request | MessageType::Release | MessageType::Decline | MessageType::Bootp => true,
+            MessageType::Discover => self.rapid,
+            MessageType::Inform
             | MessageType::Offer
             | MessageType::Ack
             | MessageType::Nak
@@ -144,7 +148,8 @@ impl Pipeline {
         let server_ids = subnets.iter().filter_map(|subnet| subnet.common.server_id);
         let server_ids = config.dhcp.common.server_id.into_iter().chain(server_ids).collect();
         let security = SecurityManager::new(&config, rates);
-        Self { config, topology, interfaces, pools, server_ids, scopes, security, options }
+        let classes = Classes::new(&config);
+        Self { config, topology, interfaces, pools, server_ids, scopes, classes, security, options }
     }
 
     /// Step 1: from bytes to a request that is heard, or the silence that is all it gets.
@@ -157,8 +162,15 @@ impl Pipeline {
             Verdict::Allow => {}
             Verdict::Refuse(refusal) => return Err(refusal.outcome(&message, packet.from)),
         }
-        let link = self.scopes.find(&self.topology, &message, at, packet.to).ok_or(Silence::UnknownSubnet)?;
-        Ok(Request { message, link, interface: at, from: packet.from, to: packet.to })
+        let link = self
+            .scopes
+            .find(&self.topology, &message, at, packet.to, self.config.dhcp.subnet_selection)
+            .ok_or(Silence::UnknownSubnet)?;
+        let dhcp = &self.config.dhcp;
+        let rapid = dhcp.rapid_commit
+            && message.kind() == MessageType::Discover
+            && message.option(code::RAPID_COMMIT).is_some();
+        Ok(Request { rapid, message, link, interface: at, from: packet.from, to: packet.to })
     }
 
     /// Step 3: what becomes of it. Nothing may leave before the engine's changes are committed.

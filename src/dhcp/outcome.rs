@@ -53,6 +53,8 @@ pub enum ReplyKind {
     Ack,
     /// DHCPNAK.
     Nak,
+    /// BOOTREPLY to a BOOTP client.
+    Bootp,
 }
 
 impl ReplyKind {
@@ -62,6 +64,7 @@ impl ReplyKind {
             Self::Offer => "offer",
             Self::Ack => "ack",
             Self::Nak => "nak",
+            Self::Bootp => "bootp",
         }
     }
 }
@@ -112,6 +115,8 @@ pub enum Silence {
     Stranger,
     /// The client belongs to a class that is dropped.
     Class,
+    /// A BOOTP client, and `dhcp.bootp` has nothing for it.
+    Bootp,
     /// RELEASE or DECLINE of an address that the client does not hold.
     NotHolder,
     /// The interface has no address to be named as the server's.
@@ -140,6 +145,7 @@ impl Silence {
             Self::NoServerAddress => Counter::DropNoServerAddress,
             Self::Stranger => Counter::DropStranger,
             Self::Class => Counter::DropClass,
+            Self::Bootp => Counter::DropBootp,
             Self::Lease(SilenceReason::UnknownClient) => Counter::DropUnknownClient,
             Self::Lease(SilenceReason::NotAuthoritative) => Counter::DropNotAuthoritative,
             Self::Encoding => Counter::DropEncoding,

@@ -48,10 +48,12 @@ cells! {
             DeclineIn { type = "decline", direction = "in" },
             ReleaseIn { type = "release", direction = "in" },
             InformIn { type = "inform", direction = "in" },
+            BootpIn { type = "bootp", direction = "in" },
             OtherIn { type = "other", direction = "in" },
             OfferOut { type = "offer", direction = "out" },
             AckOut { type = "ack", direction = "out" },
             NakOut { type = "nak", direction = "out" },
+            BootpOut { type = "bootp", direction = "out" },
         }
         "echo_daemon_dhcp_dropped_total" "DHCP packets that got no answer, by reason" {
             DropTooShort { reason = "too-short" },
@@ -61,7 +63,6 @@ cells! {
             DropOptionTruncated { reason = "option-truncated" },
             DropOverloadTruncated { reason = "overload-truncated" },
             DropOptionLength { reason = "option-length" },
-            DropNoMessageType { reason = "no-message-type" },
             DropRelayAddress { reason = "relay-address" },
             DropClientAddress { reason = "client-address" },
             DropSource { reason = "source" },
@@ -81,6 +82,7 @@ cells! {
             DropExhausted { reason = "exhausted" },
             DropStranger { reason = "stranger" },
             DropClass { reason = "class" },
+            DropBootp { reason = "bootp" },
             DropNotHolder { reason = "not-holder" },
             DropNoServerAddress { reason = "no-server-address" },
             DropUnknownClient { reason = "unknown-client" },

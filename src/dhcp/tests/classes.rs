@@ -183,9 +183,7 @@ fn a_class_may_be_answered_with_silence() {
     let mut dropped = class("b", field(Field::Hostname, &["bad*"]));
     dropped.drop = true;
     let classes = classes(vec![class("a", Condition::All(Vec::new())), dropped]);
-    let drops = |name: &[u8]| {
-        classes.drops(&set(&classes, &Sent::new(1).option(12, name), Told::default()))
-    };
+    let drops = |name: &[u8]| classes.drops(&set(&classes, &Sent::new(1).option(12, name), Told::default()));
     assert!(drops(b"bad-1") && !drops(b"good"));
 }
 

@@ -2,6 +2,7 @@
 //! answers become.
 
 mod classes;
+mod clients;
 mod exchange;
 mod handler;
 mod options;

@@ -67,14 +67,15 @@ fn who_has_a_lease_there_is_not_concerned() {
 }
 
 #[test]
-fn a_renewal_past_the_relay_stays_on_its_circuit() {
+fn a_renewal_keeps_its_place_and_makes_none() {
     let mut engine = limited();
     engine.at(START, |engine| {
         grant(engine, &on(1, "a"), 1);
         grant(engine, &on(2, "a"), 2);
     });
     let later = START.plus(1800);
-    assert!(acked(engine.ask_at(later, 1, Ask::Renewing(address(1)))).is_some());
+    let renewing = Ask::Renewing(address(1));
+    engine.at(later, |engine| assert!(acked(engine.request(&on(1, "a"), &LAN, renewing, &hour)).is_some()));
     engine.at(later, |engine| assert!(engine.circuit_is_full(&on(3, "a"), &LAN)));
     // The lease of client 2 runs out, that of client 1 has been prolonged.
     engine.at(START.plus(3601), |engine| {
@@ -92,7 +93,10 @@ fn what_ended_does_not_count_whether_anybody_has_written_so_or_not() {
         grant(engine, &on(2, "a"), 2);
     });
     engine.at(START.plus(3600), |engine| {
-        assert!(engine.circuit_is_full(&on(3, "a"), &LAN), "within the second of its end a lease is in force");
+        assert!(
+            engine.circuit_is_full(&on(3, "a"), &LAN),
+            "within the second of its end a lease is in force"
+        );
     });
     engine.at(START.plus(3601), |engine| assert!(!engine.circuit_is_full(&on(3, "a"), &LAN)));
     engine.at(START, |engine| {

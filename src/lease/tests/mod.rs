@@ -1,8 +1,8 @@
 //! Tests of the lease layer as a whole: the rules, a model that random messages are compared with, the lease file, the
 //! keeper. What they share stands here.
 
-mod hosts;
 mod circuits;
+mod hosts;
 mod keeper;
 mod memory;
 mod model;

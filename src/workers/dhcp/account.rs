@@ -52,6 +52,7 @@ impl Account {
             MessageType::Decline => Counter::DeclineIn,
             MessageType::Release => Counter::ReleaseIn,
             MessageType::Inform => Counter::InformIn,
+            MessageType::Bootp => Counter::BootpIn,
             MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
                 Counter::OtherIn
             }
@@ -122,6 +123,7 @@ impl Account {
                 ReplyKind::Offer => Counter::OfferOut,
                 ReplyKind::Ack => Counter::AckOut,
                 ReplyKind::Nak => Counter::NakOut,
+                ReplyKind::Bootp => Counter::BootpOut,
             });
             self.slot.observe_time(Histogram::DhcpResponse, took);
         }
