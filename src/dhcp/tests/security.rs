@@ -179,3 +179,15 @@ fn unknown_clients_are_ignored_only_where_the_configuration_says_so() {
     assert_eq!(judge(&config, false), Verdict::Refuse(Refusal::UnknownClient));
     assert_eq!(judge(&config, true), Verdict::Allow);
 }
+
+#[test]
+fn a_client_on_a_full_circuit_gets_neither_an_offer_nor_a_lease() {
+    let pipeline = pipeline(|_| {});
+    for sent in [Sent::new(1), Sent::new(3).address(50, "10.0.0.100"), Sent::new(3).ciaddr("10.0.0.100")] {
+        let mut script = Script { circuit_full: true, ..Script::default() };
+        let outcome = run(&pipeline, &sent, &mut script);
+        let full = Silence::Refused(Refusal::CircuitFull);
+        assert!(matches!(outcome, Outcome::Silence { reason, .. } if reason == full), "{outcome:?}");
+        assert!(script.asked.is_empty(), "{:?}", script.asked);
+    }
+}
