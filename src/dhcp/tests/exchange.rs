@@ -86,7 +86,7 @@ impl Server {
         let packet = sent.packet();
         let request = match self.pipeline.accept(&packet) {
             Ok(request) => request,
-            Err(silence) => return silence.into(),
+            Err(silence) => return silence,
         };
         self.now += 10;
         let access = if request.writes() { Access::Write } else { Access::Read };
