@@ -50,6 +50,8 @@ pub struct EngineSettings {
     pub decline_hold: DeclineHold,
     /// Addresses never given out beside those of the configuration: the server's own.
     pub reserved: Vec<Ipv4Addr>,
+    /// Active leases that one circuit may have; 0: without limit.
+    pub max_leases_per_circuit: u32,
 }
 
 impl EngineSettings {
@@ -61,6 +63,7 @@ impl EngineSettings {
             authoritative: dhcp.authoritative,
             decline_hold: dhcp.decline_hold,
             reserved: Vec::new(),
+            max_leases_per_circuit: dhcp.security.max_leases_per_circuit,
         }
     }
 }
@@ -156,7 +159,7 @@ impl<S: LeaseStore> LeaseManager<S> {
         mut store: S,
         offers: Offers,
     ) -> Result<Self, StoreError> {
-        let mut cache = Cache::new(Arc::clone(&topology));
+        let mut cache = Cache::new(Arc::clone(&topology), settings.max_leases_per_circuit != 0);
         let known = store.load(&mut |row| cache.apply(&row))?;
         let reserved = settings.reserved.iter().copied().collect();
         Ok(Self {

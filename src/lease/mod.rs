@@ -5,7 +5,7 @@
 //! | [`types`] | leases, clients, states, times |
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `choose`, [`request`] | the rules: begin, commit, release, decline · DISCOVER · REQUEST |
-//! | `cache`, `record`, `free`, `batch` | what is committed, in memory · one lease, packed · free addresses · what is pending |
+//! | `cache`, `record`, `free`, `circuits`, `batch` | what is committed, in memory · one lease, packed · free addresses · leases by circuit · what is pending |
 //! | [`offers`] | offered addresses, in shared memory |
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
@@ -17,6 +17,7 @@
 mod batch;
 mod cache;
 mod choose;
+mod circuits;
 pub mod clock;
 pub mod engine;
 mod expiry;
