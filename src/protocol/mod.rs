@@ -11,6 +11,7 @@ pub mod message;
 pub mod options;
 pub mod parser;
 pub mod relay;
+mod room;
 mod walk;
 
 #[cfg(test)]
