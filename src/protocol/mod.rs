@@ -4,7 +4,7 @@
 //! [`encode`]), the code here is right.
 
 pub mod encode;
-mod fqdn;
+pub mod fqdn;
 pub mod frame;
 pub mod hardware;
 pub mod message;

@@ -3,7 +3,7 @@
 
 pub mod check;
 pub mod codec;
-mod names;
+pub(super) mod names;
 pub mod table;
 
 use serde_json::Value;
