@@ -8,6 +8,8 @@
 
 use dhcproto::v4::{MAGIC, Opcode, borrowed};
 
+use crate::stats::Counter;
+
 use super::message::{DhcpMessage, Held, MessageType, code};
 use super::walk::{Truncated, Walk};
 
@@ -50,16 +52,16 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// The label in counters: `too-short`, `option-truncated`, ….
-    pub fn reason(self) -> &'static str {
+    /// Its counter, whose label names it: `too-short`, `option-truncated`, ….
+    pub fn counter(self) -> Counter {
         match self {
-            Self::TooShort => "too-short",
-            Self::NotARequest => "not-a-request",
-            Self::HardwareLength => "hardware-length",
-            Self::Cookie => "cookie",
-            Self::OptionTruncated(_) => "option-truncated",
-            Self::OverloadTruncated(_) => "overload-truncated",
-            Self::OptionLength(_) => "option-length",
+            Self::TooShort => Counter::DropTooShort,
+            Self::NotARequest => Counter::DropNotARequest,
+            Self::HardwareLength => Counter::DropHardwareLength,
+            Self::Cookie => Counter::DropCookie,
+            Self::OptionTruncated(_) => Counter::DropOptionTruncated,
+            Self::OverloadTruncated(_) => Counter::DropOverloadTruncated,
+            Self::OptionLength(_) => Counter::DropOptionLength,
         }
     }
 }
