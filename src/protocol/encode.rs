@@ -93,12 +93,6 @@ pub fn payload_limit(max_message_bytes: Option<u16>) -> usize {
     datagram.clamp(LEAST_DATAGRAM_BYTES, MOST_DATAGRAM_BYTES) - LOWER_HEADER_BYTES
 }
 
-/// Likewise for a BOOTP client: its vendor area is 64 bytes (RFC 951 §3, RFC 1497), so a packet is 300, unless it says
-/// by option 57, as a few do, that it takes more.
-pub fn bootp_payload_limit(max_message_bytes: Option<u16>) -> usize {
-    max_message_bytes.map_or(LEAST_BYTES, |_| payload_limit(max_message_bytes))
-}
-
 /// Writes a packet into `out`, which is emptied first. `limit_bytes` bounds the UDP payload; required options go
 /// beyond it if they must. Returns how many wanted options found no space.
 ///

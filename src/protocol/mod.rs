@@ -4,6 +4,7 @@
 //! [`encode`]), the code here is right.
 
 pub mod encode;
+mod extensions;
 pub mod fqdn;
 pub mod frame;
 pub mod hardware;
