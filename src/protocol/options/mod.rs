@@ -4,6 +4,8 @@
 pub mod check;
 pub mod codec;
 pub(super) mod names;
+mod nested;
+mod special;
 pub mod table;
 
 use serde_json::Value;
