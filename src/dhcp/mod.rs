@@ -14,11 +14,15 @@
 //! ```
 //! The worker commits between `handle` and the sending of what [`Outcome::Reply`] holds.
 
-mod client;
+pub mod classes;
+pub mod client;
+mod fits;
 mod handler;
 pub mod leases;
 pub mod options;
 pub mod outcome;
+mod place;
+pub mod rate;
 mod reply;
 pub mod scope;
 pub mod security;
@@ -29,16 +33,18 @@ mod tests;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::model::Subnet;
-use crate::lease::{Client, PoolId, SubnetId, Topology};
-use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
+use crate::lease::Topology;
+use crate::protocol::{DhcpMessage, DhcpParser, MessageType, code};
 
+use classes::Classes;
 use leases::Leases;
 use options::OptionsManager;
 pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};
-use reply::Place;
+use rate::Rates;
 use scope::{LinkId, ScopeTable};
 use security::{SecurityManager, Verdict};
 
@@ -53,6 +59,7 @@ pub struct Pipeline {
     /// Server identifiers that the configuration names.
     server_ids: Vec<Ipv4Addr>,
     scopes: ScopeTable,
+    classes: Classes,
     security: SecurityManager,
     options: OptionsManager,
 }
@@ -81,27 +88,30 @@ pub struct Packet<'a> {
     pub from: SocketAddrV4,
     /// The destination in its IP header, where the socket tells it.
     pub to: Option<Ipv4Addr>,
+    /// When it was received: time since boot.
+    pub at: Duration,
 }
 
-/// A message that is heard: from a known link, by a client with an identity.
+/// A message that is heard, from a known link.
 #[derive(Debug)]
 pub struct Request<'a> {
     message: DhcpMessage<'a>,
-    client: Client,
     link: LinkId,
     /// Its place in the pipeline's list.
     interface: usize,
     from: SocketAddrV4,
     to: Option<Ipv4Addr>,
+    /// A DISCOVER that is to be answered by an ACK (RFC 4039).
+    rapid: bool,
 }
 
 impl Request<'_> {
     /// Step 2: whether handling it may change the lease file, so that it needs the write transaction.
     pub fn writes(&self) -> bool {
         match self.message.kind() {
-            MessageType::Request | MessageType::Release | MessageType::Decline => true,
-            MessageType::Discover
-            | MessageType::Inform
+            MessageType::Request | MessageType::Release | MessageType::Decline | MessageType::Bootp => true,
+            MessageType::Discover => self.rapid,
+            MessageType::Inform
             | MessageType::Offer
             | MessageType::Ack
             | MessageType::Nak
@@ -113,11 +123,6 @@ impl Request<'_> {
     pub fn message(&self) -> &DhcpMessage<'_> {
         &self.message
     }
-
-    /// Who sent it.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
 }
 
 /// What is wrong with the DHCP part of a configuration beyond its shape: (dotted key, reason, hint).
@@ -126,8 +131,14 @@ pub fn check(config: &Config) -> Vec<(String, String, Option<String>)> {
 }
 
 impl Pipeline {
-    /// For a configuration that has passed [`check`]. The interfaces are those of `dhcp.interfaces` that exist.
-    pub fn new(config: Arc<Config>, topology: Arc<Topology>, interfaces: Vec<InterfaceInfo>) -> Self {
+    /// For a configuration that has passed [`check`]. The interfaces are those of `dhcp.interfaces` that exist; the
+    /// rates are those that all workers share, or the default for a dry run.
+    pub fn new(
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+        interfaces: Vec<InterfaceInfo>,
+        rates: Rates,
+    ) -> Self {
         let scopes = ScopeTable::new(&config, &topology, &interfaces);
         let options = OptionsManager::new(&config);
         let subnets = &config.dhcp.subnets;
@@ -136,23 +147,30 @@ impl Pipeline {
         let pools = pools.collect();
         let server_ids = subnets.iter().filter_map(|subnet| subnet.common.server_id);
         let server_ids = config.dhcp.common.server_id.into_iter().chain(server_ids).collect();
-        let security = SecurityManager;
-        Self { config, topology, interfaces, pools, server_ids, scopes, security, options }
+        let security = SecurityManager::new(&config, rates);
+        let classes = Classes::new(&config);
+        Self { config, topology, interfaces, pools, server_ids, scopes, classes, security, options }
     }
 
-    /// Step 1: from bytes to a request that is heard, or the reason why not.
-    pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Silence> {
+    /// Step 1: from bytes to a request that is heard, or the silence that is all it gets.
+    pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Outcome> {
         let message = DhcpParser::parse(packet.bytes).map_err(Silence::Malformed)?;
         let at = self.interfaces.iter().position(|interface| interface.index == packet.interface);
         let (at, interface) =
             at.and_then(|at| Some((at, self.interfaces.get(at)?))).ok_or(Silence::UnknownInterface)?;
-        match self.security.judge(&message, interface, packet.from) {
+        match self.security.judge(&message, interface, packet.from, packet.at) {
             Verdict::Allow => {}
-            Verdict::Refuse(refusal) => return Err(Silence::Refused(refusal)),
+            Verdict::Refuse(refusal) => return Err(refusal.outcome(&message, packet.from)),
         }
-        let link = self.scopes.find(&self.topology, &message, at, packet.to).ok_or(Silence::UnknownSubnet)?;
-        let client = client::of(&message, self.config.dhcp.common.identify_by).ok_or(Silence::NoIdentity)?;
-        Ok(Request { message, client, link, interface: at, from: packet.from, to: packet.to })
+        let link = self
+            .scopes
+            .find(&self.topology, &message, at, packet.to, self.config.dhcp.subnet_selection)
+            .ok_or(Silence::UnknownSubnet)?;
+        let dhcp = &self.config.dhcp;
+        let rapid = dhcp.rapid_commit
+            && message.kind() == MessageType::Discover
+            && message.option(code::RAPID_COMMIT).is_some();
+        Ok(Request { rapid, message, link, interface: at, from: packet.from, to: packet.to })
     }
 
     /// Step 3: what becomes of it. Nothing may leave before the engine's changes are committed.
@@ -172,20 +190,6 @@ impl Pipeline {
     fn first_subnet(&self, request: &Request<'_>) -> Option<&Subnet> {
         let first = self.scopes.link(request.link)?.subnets().first()?;
         self.config.dhcp.subnets.get(usize::from(first.0))
-    }
-
-    fn place_of_pool(&self, id: PoolId) -> Option<Place<'_>> {
-        let (subnet, pool) = self.pools.get(usize::from(id.0))?;
-        let subnet = self.config.dhcp.subnets.get(*subnet)?;
-        Some(Place { subnet, pool: subnet.pools.get(*pool), options: self.options.of_pool(id)? })
-    }
-
-    fn place_of_address(&self, id: SubnetId, address: Ipv4Addr) -> Option<Place<'_>> {
-        if let Some(place) = self.topology.pool_of(address).and_then(|pool| self.place_of_pool(pool)) {
-            return Some(place);
-        }
-        let subnet = self.config.dhcp.subnets.get(usize::from(id.0))?;
-        Some(Place { subnet, pool: None, options: self.options.of_subnet(id)? })
     }
 
     /// The server identifier of replies on this subnet: what the relay demands (RFC 5107 §4), else what the

@@ -9,10 +9,13 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::config::model::*;
+use crate::dhcp::client::Whereabouts;
 use crate::dhcp::leases::Leases;
+use crate::dhcp::rate::Rates;
 use crate::dhcp::{InterfaceInfo, Outcome, Packet, Pipeline, Reply, Silence};
 use crate::lease::{
-    AckEvent, Answer, Ask, Client, Declined, Offered, PoolId, Released, Scope, Timestamp, Topology,
+    AckEvent, Answer, Ask, Client, Declined, HardwareAddress, Offered, PoolId, Released, Scope, Timestamp,
+    Topology,
 };
 use crate::protocol::tests::wire::{self, Wire};
 
@@ -169,7 +172,7 @@ pub(super) fn pipeline(change: impl FnOnce(&mut Config)) -> Pipeline {
     change(&mut config);
     assert_eq!(crate::dhcp::check(&config), []);
     let topology = Topology::new(&config);
-    Pipeline::new(Arc::new(config), topology, interfaces())
+    Pipeline::new(Arc::new(config), topology, interfaces(), Rates::private())
 }
 
 /// A packet under construction.
@@ -179,6 +182,8 @@ pub(super) struct Sent {
     pub(super) interface: u32,
     pub(super) from: SocketAddrV4,
     pub(super) to: Option<Ipv4Addr>,
+    /// Since boot.
+    pub(super) at: Duration,
 }
 
 impl Sent {
@@ -189,6 +194,7 @@ impl Sent {
             interface: ETH0,
             from: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
             to: Some(Ipv4Addr::BROADCAST),
+            at: Duration::from_secs(1000),
         }
     }
 
@@ -235,7 +241,7 @@ impl Sent {
     }
 
     pub(super) fn packet(&self) -> Packet<'_> {
-        Packet { bytes: &self.bytes, interface: self.interface, from: self.from, to: self.to }
+        Packet { bytes: &self.bytes, interface: self.interface, from: self.from, to: self.to, at: self.at }
     }
 }
 
@@ -248,17 +254,21 @@ pub(super) struct Script {
     pub(super) declined: Declined,
     pub(super) asked: Vec<String>,
     pub(super) client: Option<Client>,
+    pub(super) whereabouts: Option<(Ipv4Addr, Whereabouts)>,
+    pub(super) holds: Option<Ipv4Addr>,
 }
 
 impl Default for Script {
     fn default() -> Self {
         Self {
-            offered: Offered::Address { address: ip("10.0.0.100"), pool: LAN },
+            offered: Offered::Address(ip("10.0.0.100")),
             answer: None,
             released: Released::Done,
-            declined: Declined::Done { pool: LAN, hold: Duration::from_secs(600) },
+            declined: Declined::Done(Duration::from_secs(600)),
             asked: Vec::new(),
             client: None,
+            whereabouts: None,
+            holds: None,
         }
     }
 }
@@ -276,7 +286,7 @@ impl Leases for Script {
         client: &Client,
         scope: &Scope<'_>,
         ask: Ask,
-        lease_secs: &dyn Fn(PoolId) -> u32,
+        lease_secs: &dyn Fn(Ipv4Addr) -> u32,
     ) -> Answer {
         self.client = Some(client.clone());
         self.asked.push(format!("{ask:?} {:?}", scope.pools.iter().map(|p| p.0).collect::<Vec<_>>()));
@@ -286,10 +296,17 @@ impl Leases for Script {
             | Ask::InitReboot(address)
             | Ask::Renewing(address)
             | Ask::Rebinding(address)) = ask;
-            let pool = *scope.pools.first().unwrap();
             let event = AckEvent::Granted;
-            Answer::Ack { address, pool, lease_secs: lease_secs(pool), event, starts: Timestamp(1) }
+            Answer::Ack { address, lease_secs: lease_secs(address), event, starts: Timestamp(1) }
         })
+    }
+
+    fn whereabouts(&self, address: Ipv4Addr, _: &HardwareAddress) -> Option<Whereabouts> {
+        self.whereabouts.as_ref().filter(|(known, _)| *known == address).map(|(_, told)| told.clone())
+    }
+
+    fn holds(&self, _: &Client, address: Ipv4Addr) -> bool {
+        self.holds == Some(address)
     }
 
     fn release(&mut self, _: &Client, address: Ipv4Addr) -> Released {
@@ -310,7 +327,7 @@ impl Leases for Script {
 pub(super) fn run(pipeline: &Pipeline, sent: &Sent, script: &mut Script) -> Outcome {
     match pipeline.accept(&sent.packet()) {
         Ok(request) => pipeline.handle(&request, script),
-        Err(silence) => silence.into(),
+        Err(outcome) => outcome,
     }
 }
 
