@@ -138,7 +138,7 @@ impl Worker {
             loopback: interface.loopback,
         });
         let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates);
-        let account = Account::new(context.slot, Arc::clone(config));
+        let account = Account::new(context.slot, Arc::clone(config), rates);
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
             batch: Batch::new(pipeline, leases, clock, account),
