@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::config::model::DeclineHold;
 
 use super::batch::{Batch, Pending};
@@ -21,6 +22,9 @@ use super::store::{CatchUp, ClientRef, LeaseStore, LogRow, StoreError};
 use super::types::{
     Client, ClientKey, HardwareAddress, Lease, LeaseEvent, LeaseState, PoolId, SubnetId, Timestamp,
 };
+
+/// For so long after a grant a worker may still be in a batch that knows nothing of it. A batch without writes takes milliseconds.
+const CATCH_UP_SECS: u32 = 3;
 
 /// The lease engine over its store.
 #[derive(Debug)]
@@ -49,6 +53,22 @@ pub struct EngineSettings {
     pub decline_hold: DeclineHold,
     /// Addresses never given out beside those of the configuration: the server's own.
     pub reserved: Vec<Ipv4Addr>,
+    /// Active leases that one circuit may have; 0: without limit.
+    pub max_leases_per_circuit: u32,
+}
+
+impl EngineSettings {
+    /// As the configuration has it, without addresses of the server's own.
+    pub fn new(config: &Config) -> Self {
+        let dhcp = &config.dhcp;
+        Self {
+            offer_hold: dhcp.offer_hold,
+            authoritative: dhcp.authoritative,
+            decline_hold: dhcp.decline_hold,
+            reserved: Vec::new(),
+            max_leases_per_circuit: dhcp.security.max_leases_per_circuit,
+        }
+    }
 }
 
 /// What a batch is going to do.
@@ -142,7 +162,7 @@ impl<S: LeaseStore> LeaseManager<S> {
         mut store: S,
         offers: Offers,
     ) -> Result<Self, StoreError> {
-        let mut cache = Cache::new(Arc::clone(&topology));
+        let mut cache = Cache::new(Arc::clone(&topology), settings.max_leases_per_circuit != 0);
         let known = store.load(&mut |row| cache.apply(&row))?;
         let reserved = settings.reserved.iter().copied().collect();
         Ok(Self {
@@ -182,12 +202,24 @@ impl<S: LeaseStore> LeaseManager<S> {
                 self.cache.apply(&row.as_row());
                 self.known = row.seq;
             }
-            for (address, key) in self.batch.settled() {
-                self.offers.release(*address, key);
-            }
+            self.settle_offers();
         }
         self.abort();
         result
+    }
+
+    /// What the batch has decided needs no offer any more. But another worker may be in the middle of a batch that
+    /// began before this commit, and still take the address for free: so a grant keeps the address held for its client until
+    /// the others must have caught up.
+    fn settle_offers(&self) {
+        for row in self.batch.rows() {
+            let (address, key) = (row.lease.address, &row.lease.client.key);
+            if row.event == LeaseEvent::Granted {
+                self.offers.claim(address, key, self.now.plus(CATCH_UP_SECS), self.now);
+            } else {
+                self.offers.release(address, key);
+            }
+        }
     }
 
     /// Forgets the batch.

@@ -5,13 +5,13 @@
 //! | [`types`] | leases, clients, states, times |
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `choose`, [`request`] | the rules: begin, commit, release, decline · DISCOVER · REQUEST |
-//! | `cache`, `record`, `free`, `batch` | what is committed, in memory · one lease, packed · free addresses · what is pending |
+//! | `cache`, `record`, `free`, `circuits`, `batch` | what is committed, in memory · one lease, packed · free addresses · leases by circuit · what is pending |
 //! | [`offers`] | offered addresses, in shared memory |
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
 //! | `admin` | what an administrator may do to leases: free an address, import |
-//! | [`reader`], [`past`] | leases and who held them, for people |
+//! | [`reader`], [`past`], `snapshot` | leases and who held them, for people · all leases for a dry run |
 //! | [`transfer`], [`when`] | one lease as columns of text and back · times likewise |
 //! | [`clock`] | lease time |
 //! | [`hash`] | the one hash |
@@ -20,6 +20,7 @@ mod admin;
 mod batch;
 mod cache;
 mod choose;
+mod circuits;
 pub mod clock;
 pub mod engine;
 mod expiry;
@@ -39,6 +40,7 @@ mod record;
 pub mod request;
 mod rows;
 mod schema;
+mod snapshot;
 pub mod sqlite;
 pub mod store;
 pub mod transfer;
@@ -57,6 +59,7 @@ pub use pools::{PoolSpec, SubnetSpec, Topology};
 pub use prepare::{prepare, prepare_if_needed};
 pub use reader::{LeaseRow, ListFilter, Reader, Recorded, list};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
+pub use snapshot::Snapshot;
 pub use sqlite::{PATIENCE, SqliteStore};
 pub use store::{ClientRef, LeaseStore, StoreError};
 pub use types::*;

@@ -15,7 +15,7 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use super::hash::{secret, sip13};
+use super::hash::{shared_secret, sip13};
 use super::types::{ClientKey, Timestamp};
 
 /// Words of shared memory that the offers take (2 MiB).
@@ -60,7 +60,7 @@ impl Offers {
     pub fn new(region: &'static [AtomicU64]) -> Self {
         let (header, rest) = region.split_at(HEADER);
         let (table, rest) = rest.split_at(TABLE);
-        Self { table, hints: &rest[..HINTS], key: (settle(&header[0]), settle(&header[1])) }
+        Self { table, hints: &rest[..HINTS], key: (shared_secret(&header[0]), shared_secret(&header[1])) }
     }
 
     /// Offers of this process alone, in memory that is never given back: for tools and tests.
@@ -175,14 +175,6 @@ fn bucket_place(bucket: &[AtomicU64], tag: u64, hash: u32, now: Timestamp) -> Op
         }
     }
     unused
-}
-
-fn settle(word: &AtomicU64) -> u64 {
-    let mine = secret() | 1;
-    match word.compare_exchange(0, mine, SeqCst, SeqCst) {
-        Ok(_) => mine,
-        Err(theirs) => theirs,
-    }
 }
 
 /// A bijection, so that bucket and tag together are the whole address.

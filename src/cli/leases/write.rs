@@ -43,6 +43,7 @@ pub(super) fn open(config: &Config) -> Result<(LeaseManager<SqliteStore>, Times)
         authoritative: config.dhcp.authoritative,
         decline_hold: config.dhcp.decline_hold,
         reserved: Vec::new(),
+        max_leases_per_circuit: config.dhcp.security.max_leases_per_circuit,
     };
     let leases = LeaseManager::open(Topology::new(config), settings, opened, Offers::private())?;
     Ok((leases, times))

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::config::model::*;
 use crate::dhcp::client::Whereabouts;
 use crate::dhcp::leases::Leases;
+use crate::dhcp::rate::Rates;
 use crate::dhcp::{InterfaceInfo, Outcome, Packet, Pipeline, Reply, Silence};
 use crate::lease::{
     AckEvent, Answer, Ask, Client, Declined, HardwareAddress, Offered, PoolId, Released, Scope, Timestamp,
@@ -171,7 +172,7 @@ pub(super) fn pipeline(change: impl FnOnce(&mut Config)) -> Pipeline {
     change(&mut config);
     assert_eq!(crate::dhcp::check(&config), []);
     let topology = Topology::new(&config);
-    Pipeline::new(Arc::new(config), topology, interfaces())
+    Pipeline::new(Arc::new(config), topology, interfaces(), Rates::private())
 }
 
 /// A packet under construction.
@@ -181,6 +182,8 @@ pub(super) struct Sent {
     pub(super) interface: u32,
     pub(super) from: SocketAddrV4,
     pub(super) to: Option<Ipv4Addr>,
+    /// Since boot.
+    pub(super) at: Duration,
 }
 
 impl Sent {
@@ -191,6 +194,7 @@ impl Sent {
             interface: ETH0,
             from: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
             to: Some(Ipv4Addr::BROADCAST),
+            at: Duration::from_secs(1000),
         }
     }
 
@@ -237,7 +241,7 @@ impl Sent {
     }
 
     pub(super) fn packet(&self) -> Packet<'_> {
-        Packet { bytes: &self.bytes, interface: self.interface, from: self.from, to: self.to }
+        Packet { bytes: &self.bytes, interface: self.interface, from: self.from, to: self.to, at: self.at }
     }
 }
 
@@ -248,6 +252,7 @@ pub(super) struct Script {
     pub(super) answer: Option<Answer>,
     pub(super) released: Released,
     pub(super) declined: Declined,
+    pub(super) circuit_full: bool,
     pub(super) asked: Vec<String>,
     pub(super) client: Option<Client>,
     pub(super) whereabouts: Option<(Ipv4Addr, Whereabouts)>,
@@ -261,6 +266,7 @@ impl Default for Script {
             answer: None,
             released: Released::Done,
             declined: Declined::Done(Duration::from_secs(600)),
+            circuit_full: false,
             asked: Vec::new(),
             client: None,
             whereabouts: None,
@@ -305,6 +311,10 @@ impl Leases for Script {
         self.holds == Some(address)
     }
 
+    fn circuit_is_full(&self, _: &Client, _: &Scope<'_>) -> bool {
+        self.circuit_full
+    }
+
     fn release(&mut self, _: &Client, address: Ipv4Addr) -> Released {
         self.asked.push(format!("release {address}"));
         self.released
@@ -323,7 +333,7 @@ impl Leases for Script {
 pub(super) fn run(pipeline: &Pipeline, sent: &Sent, script: &mut Script) -> Outcome {
     match pipeline.accept(&sent.packet()) {
         Ok(request) => pipeline.handle(&request, script),
-        Err(silence) => silence.into(),
+        Err(outcome) => outcome,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Domain names on the wire (RFC 1035 §3.1), with compression where an option wants it (§4.1.4, RFC 3397 §2).
 
 /// The names one after the other. On error: the name that is none.
-pub(super) fn encode<'n>(names: &[&'n str], compress: bool) -> Result<Vec<u8>, &'n str> {
+pub(in crate::protocol) fn encode<'n>(names: &[&'n str], compress: bool) -> Result<Vec<u8>, &'n str> {
     let mut out = Vec::new();
     // Where a tail of a name was written: the tail in lower case, its offset.
     let mut tails: Vec<(String, u16)> = Vec::new();
     for &name in names {
         let bare = name.strip_suffix('.').unwrap_or(name);
-        if bare.is_empty() || bare.len() > 253 || bare.split('.').any(|label| !is_label(label)) {
+        if !is_name(bare) {
             return Err(name);
         }
         let mut rest = Some(bare);
@@ -34,6 +34,46 @@ pub(super) fn encode<'n>(names: &[&'n str], compress: bool) -> Result<Vec<u8>, &
         }
     }
     Ok(out)
+}
+
+/// The names that were written one after the other, pointers followed; none where it is not a list of names.
+pub(super) fn decode(bytes: &[u8]) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let (name, end) = one(bytes, at)?;
+        names.push(name);
+        at = end;
+    }
+    (!names.is_empty()).then_some(names)
+}
+
+/// The name that begins at `at`, and where the next one does.
+fn one(bytes: &[u8], mut at: usize) -> Option<(String, usize)> {
+    let (mut labels, mut end) = (Vec::new(), None);
+    loop {
+        let length = usize::from(*bytes.get(at)?);
+        match length {
+            0 => return Some((labels.join("."), end.unwrap_or(at + 1))),
+            1..=63 => {
+                let label = bytes.get(at + 1..at + 1 + length)?;
+                labels.push(std::str::from_utf8(label).ok().filter(|label| is_label(label))?);
+                at += 1 + length;
+            }
+            0xc0.. => {
+                let target = (length & 0x3f) << 8 | usize::from(*bytes.get(at + 1)?);
+                end = end.or(Some(at + 2));
+                // Only backwards, so that there is no circle (RFC 1035 §4.1.4: "a prior occurrence").
+                at = Some(target).filter(|target| *target < at)?;
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// Whether a text without a dot at its end is a name: labels of 1 to 63 bytes, 253 in all.
+pub(in crate::protocol) fn is_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 fn is_label(label: &str) -> bool {

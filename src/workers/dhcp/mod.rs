@@ -21,7 +21,9 @@ use daemon_utils::socket::{self, DatagramBatch, Interface};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::pace::Backoff;
+use super::regions::Region;
 use super::{Context, Heard, Order, Word, hear};
+use crate::dhcp::rate::Rates;
 use crate::dhcp::{InterfaceInfo, Pipeline};
 use crate::lease::{Access, EngineSettings, LeaseManager, Offers, SqliteStore, Topology};
 use crate::stats::Counter;
@@ -119,23 +121,14 @@ impl Worker {
         let store = &config.dhcp.store;
         let store = SqliteStore::open(&store.path, store.durability).map_err(|error| error.to_string())?;
         let clock = store.clock().map_err(|error| error.to_string())?;
-        let settings = EngineSettings {
-            offer_hold: config.dhcp.offer_hold,
-            authoritative: config.dhcp.authoritative,
-            decline_hold: config.dhcp.decline_hold,
-            reserved: own_addresses(sockets),
-        };
-        let offers = Offers::new(context.shared.rest());
+        let settings = EngineSettings { reserved: own_addresses(sockets), ..EngineSettings::new(config) };
+        let offers = Offers::new(Region::Offers.of(context.shared));
         let leases = LeaseManager::open(Arc::clone(&topology), settings, store, offers)
             .map_err(|error| error.to_string())?;
-        let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo {
-            name: interface.name.clone(),
-            index: interface.index,
-            addresses: interface.addresses.clone(),
-            loopback: interface.loopback,
-        });
-        let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect());
-        let account = Account::new(context.slot, Arc::clone(config));
+        let rates = Rates::new(Region::Rates.of(context.shared));
+        let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
+        let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates);
+        let account = Account::new(context.slot, Arc::clone(config), rates);
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
             batch: Batch::new(pipeline, leases, clock, account),
