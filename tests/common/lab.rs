@@ -24,6 +24,7 @@ udp: {enabled: false}
 dhcp:
   interfaces: [lo]
   port: 0
+  security: {client_rate: null}
   options: {domain-name: example.org, domain-name-servers: [10.0.0.2, 10.0.0.3]}
   subnets:
     lan:
