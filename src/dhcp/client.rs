@@ -1,34 +1,112 @@
-//! The client as its message shows it: identity and what the lease remembers of it.
+//! Who sends a message: the client with its identity, the classes it belongs to, the host that it is, the pools that
+//! are open to it. The second half of the pipeline's scope stage; it needs to know the leases.
 
-use crate::config::model::IdentifyBy;
-use crate::lease::{Client, ClientKey};
+use std::borrow::Cow;
+use std::net::Ipv4Addr;
+
+use crate::config::model::{Host, IdentifyBy};
+use crate::lease::{Client, ClientKey, ClientRef, HostId, PoolId, Scope};
 use crate::protocol::DhcpMessage;
 
+use super::leases::Leases;
+use super::outcome::Silence;
+use super::{Pipeline, Request};
+
+/// Who asks.
+#[derive(Debug)]
+pub(super) struct Asker<'p> {
+    pub(super) client: Client,
+    pub(super) host: Option<HostId>,
+    pub(super) pools: Cow<'p, [PoolId]>,
+}
+
+/// What a relay has told of a client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// giaddr.
+    pub relay: Option<Ipv4Addr>,
+    /// Option 82.1.
+    pub circuit_id: Option<Box<[u8]>>,
+    /// Option 82.2.
+    pub remote_id: Option<Box<[u8]>>,
+}
+
+impl Pipeline {
+    /// Finds out who asks, or why nobody is answered.
+    pub(super) fn recognise<L: Leases>(
+        &self,
+        request: &Request<'_>,
+        leases: &L,
+    ) -> Result<Asker<'_>, Silence> {
+        let link = self.scopes.link(request.link).ok_or(Silence::UnknownSubnet)?;
+        let first = self.first_subnet(request).ok_or(Silence::UnknownSubnet)?;
+        let message = &request.message;
+        let client = of(message, first.common.identify_by, leases).ok_or(Silence::NoIdentity)?;
+        let host = link.subnets().first().and_then(|subnet| {
+            self.topology.host_of(self.topology.link_of(*subnet), &ClientRef::from(&client))
+        });
+        let pools = Cow::Borrowed(link.pools());
+        Ok(Asker { client, host, pools })
+    }
+
+    /// The host that the client is, if `subnet` lists it: what a host is given counts on its own subnet only.
+    pub(super) fn host_on(&self, asker: &Asker<'_>, subnet: crate::lease::SubnetId) -> Option<&Host> {
+        let spec = self.topology.host(asker.host?).filter(|spec| spec.subnet == subnet)?;
+        self.config.dhcp.subnets.get(usize::from(subnet.0))?.hosts.get(spec.place)
+    }
+}
+
+impl Asker<'_> {
+    /// As the lease engine takes it.
+    pub(super) fn scope<'s>(&'s self, link: &'s super::scope::Link) -> Scope<'s> {
+        Scope { subnets: link.subnets(), pools: &self.pools, host: self.host }
+    }
+}
+
 /// The client of a message; none where nothing identifies it.
-pub(super) fn of(message: &DhcpMessage<'_>, identify_by: IdentifyBy) -> Option<Client> {
-    let relay = message.relay_information();
-    let circuit = relay.and_then(|relay| relay.circuit_id());
+///
+/// What a relay says counts, and nobody else's option 82: it decides about reservations and identities, and a client on
+/// our own link could write into it what it likes. A renewal goes past the relay (RFC 2131 §4.3.2), so what the relay
+/// said is taken from the lease then.
+fn of<L: Leases>(message: &DhcpMessage<'_>, identify_by: IdentifyBy, leases: &L) -> Option<Client> {
     let owned = |bytes: Option<&[u8]>| bytes.map(Box::from);
+    let told = match message.relay() {
+        Some(relay) => {
+            let information = message.relay_information();
+            Some(Whereabouts {
+                relay: Some(relay),
+                circuit_id: owned(information.and_then(|information| information.circuit_id())),
+                remote_id: owned(information.and_then(|information| information.remote_id())),
+            })
+        }
+        None if message.ciaddr().is_unspecified() => None,
+        None => leases.whereabouts(message.ciaddr(), message.hardware()),
+    };
+    let told = told.unwrap_or_default();
     Some(Client {
-        key: key(message, circuit, identify_by)?,
+        key: key(message, &told, identify_by)?,
         hardware: *message.hardware(),
         client_id: owned(message.client_id()),
         hostname: owned(message.hostname()),
-        relay: message.relay(),
-        circuit_id: owned(circuit),
-        remote_id: owned(relay.and_then(|relay| relay.remote_id())),
         vendor_class: owned(message.vendor_class()),
+        relay: told.relay,
+        circuit_id: told.circuit_id,
+        remote_id: told.remote_id,
     })
 }
 
 /// Option 61 if sent, else the hardware address (RFC 2131 §4.2), unless the configuration says otherwise.
-fn key(message: &DhcpMessage<'_>, circuit: Option<&[u8]>, identify_by: IdentifyBy) -> Option<ClientKey> {
+fn key(message: &DhcpMessage<'_>, told: &Whereabouts, identify_by: IdentifyBy) -> Option<ClientKey> {
     let hardware = message.hardware();
     let by_hardware = || (!hardware.bytes().is_empty()).then(|| ClientKey::by_hardware(hardware));
     let by_id = || message.client_id().map(ClientKey::by_client_id).or_else(by_hardware);
     match identify_by {
         IdentifyBy::ClientId => by_id(),
         IdentifyBy::Mac => by_hardware(),
-        IdentifyBy::CircuitId => circuit.map(ClientKey::by_circuit).or_else(by_id),
+        IdentifyBy::CircuitId => {
+            let circuit = told.circuit_id.as_deref();
+            let by_circuit = |circuit| ClientKey::by_circuit(told.relay, circuit, told.remote_id.as_deref());
+            circuit.map(by_circuit).or_else(by_id)
+        }
     }
 }

@@ -3,13 +3,21 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lease::{AckEvent, Answer, Ask, Declined, Offered, PoolId, Released, Scope, SubnetId};
+use crate::lease::{AckEvent, Answer, Ask, Declined, Offered, Released, Scope, SubnetId};
 use crate::protocol::MessageType;
 
+use super::client::Asker;
 use super::leases::Leases;
 use super::outcome::{Event, Outcome, Reply, ReplyKind, Silence, What};
-use super::reply::{Grant, Place};
+use super::reply::Grant;
 use super::{Pipeline, Request, terms};
+
+/// One message in hand, with who sent it and what is open to it.
+pub(super) struct Talk<'t> {
+    pub(super) request: &'t Request<'t>,
+    pub(super) asker: &'t Asker<'t>,
+    scope: Scope<'t>,
+}
 
 impl Pipeline {
     /// Step 3: what becomes of a request.
@@ -17,13 +25,17 @@ impl Pipeline {
         let Some(link) = self.scopes.link(request.link) else {
             return Silence::UnknownSubnet.into();
         };
-        let scope = link.scope();
+        let asker = match self.recognise(request, leases) {
+            Ok(asker) => asker,
+            Err(silence) => return silence.into(),
+        };
+        let talk = Talk { request, asker: &asker, scope: asker.scope(link) };
         match request.message.kind() {
-            MessageType::Discover => self.discover(request, &scope, leases),
-            MessageType::Request => self.request(request, &scope, leases),
-            MessageType::Decline => self.decline(request, leases),
-            MessageType::Release => self.release(request, leases),
-            MessageType::Inform => self.inform(request, &scope),
+            MessageType::Discover => self.discover(&talk, leases),
+            MessageType::Request => self.request(&talk, leases),
+            MessageType::Decline => self.decline(&talk, leases),
+            MessageType::Release => self.release(&talk, leases),
+            MessageType::Inform => self.inform(&talk, leases),
             MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
                 Silence::NotForServers.into()
             }
@@ -31,40 +43,47 @@ impl Pipeline {
     }
 
     /// RFC 2131 §4.3.1. A DISCOVER may name the address it would like (option 50).
-    fn discover<L: Leases>(&self, request: &Request<'_>, scope: &Scope<'_>, leases: &mut L) -> Outcome {
-        match leases.discover(&request.client, scope, request.message.requested_address()) {
-            Offered::Address { address, pool } => {
-                let lease_secs = self.lease_secs(request, pool);
-                let grant = Grant { kind: ReplyKind::Offer, address, pool, lease_secs };
-                reply(self.granting(request, grant, self.event(request, What::Offered, Some(address))))
+    fn discover<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
+        let message = &talk.request.message;
+        match leases.discover(&talk.asker.client, &talk.scope, message.requested_address()) {
+            Offered::Address(address) => {
+                let lease_secs = self.lease_secs(talk, address);
+                let grant = Grant { kind: ReplyKind::Offer, address, lease_secs };
+                reply(self.granting(talk, grant, self.event(talk.request, What::Offered, Some(address))))
             }
             Offered::Exhausted => Outcome::Silence {
                 reason: Silence::Exhausted,
-                event: self.event(request, What::Exhausted, None),
+                event: self.event(talk.request, What::Exhausted, None),
             },
         }
     }
 
     /// RFC 2131 §4.3.2.
-    fn request<L: Leases>(&self, request: &Request<'_>, scope: &Scope<'_>, leases: &mut L) -> Outcome {
+    fn request<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
+        let Talk { request, asker, scope } = talk;
         if let Some(server) = request.message.server_id()
             && !self.is_ours(server, request)
         {
             // §4.3.2: a REQUEST to another server declines our offer.
-            leases.withdraw_offer(&request.client, scope);
+            leases.withdraw_offer(&asker.client, scope);
             return Silence::OtherServer.into();
         }
-        let ask = match ask(request) {
-            Ok(ask) => ask,
-            Err(silence) => return silence.into(),
-        };
-        let lease_secs = |pool: PoolId| self.lease_secs(request, pool);
-        match leases.request(&request.client, scope, ask, &lease_secs) {
-            Answer::Ack { address, pool, lease_secs, event, .. } => {
+        match ask(request) {
+            Ok(ask) => self.grant(talk, ask, leases),
+            Err(silence) => silence.into(),
+        }
+    }
+
+    /// What the engine says to a client that asks for an address.
+    fn grant<L: Leases>(&self, talk: &Talk<'_>, ask: Ask, leases: &mut L) -> Outcome {
+        let request = talk.request;
+        let lease_secs = |address: Ipv4Addr| self.lease_secs(talk, address);
+        match leases.request(&talk.asker.client, &talk.scope, ask, &lease_secs) {
+            Answer::Ack { address, lease_secs, event, .. } => {
                 let renewed = event == AckEvent::Renewed;
                 let what = if renewed { What::Renewed { lease_secs } } else { What::Granted { lease_secs } };
-                let grant = Grant { kind: ReplyKind::Ack, address, pool, lease_secs };
-                reply(self.granting(request, grant, self.event(request, what, Some(address))))
+                let grant = Grant { kind: ReplyKind::Ack, address, lease_secs };
+                reply(self.granting(talk, grant, self.event(request, what, Some(address))))
             }
             Answer::Nak(reason) => {
                 let event = self.event(request, What::Nak(reason), Some(address(ask)));
@@ -75,62 +94,72 @@ impl Pipeline {
     }
 
     /// RFC 2131 §4.3.3. Table 5: server identifier and requested address MUST be there.
-    fn decline<L: Leases>(&self, request: &Request<'_>, leases: &mut L) -> Outcome {
-        let Some(address) = request.message.requested_address() else {
+    fn decline<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
+        let Some(address) = talk.request.message.requested_address() else {
             return Silence::Incomplete.into();
         };
-        if self.is_for_another(request) {
+        if self.is_for_another(talk.request) {
             return Silence::OtherServer.into();
         }
-        match leases.decline(&request.client, address) {
-            Declined::Done { .. } => self.done(request, What::Declined, address),
+        match leases.decline(&talk.asker.client, address) {
+            Declined::Done(_) => self.done(talk.request, What::Declined, address),
             Declined::NotHolder => Silence::NotHolder.into(),
         }
     }
 
     /// RFC 2131 §4.3.4. Table 5: ciaddr MUST be there.
-    fn release<L: Leases>(&self, request: &Request<'_>, leases: &mut L) -> Outcome {
-        let address = request.message.ciaddr();
+    fn release<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
+        let address = talk.request.message.ciaddr();
         if address.is_unspecified() {
             return Silence::Incomplete.into();
         }
-        if self.is_for_another(request) {
+        if self.is_for_another(talk.request) {
             return Silence::OtherServer.into();
         }
-        match leases.release(&request.client, address) {
-            Released::Done => self.done(request, What::Released, address),
+        match leases.release(&talk.asker.client, address) {
+            Released::Done => self.done(talk.request, What::Released, address),
             Released::NotHolder => Silence::NotHolder.into(),
         }
     }
 
-    /// RFC 2131 §4.3.5: parameters for an address that was not leased from us; no lease is looked at or made.
+    /// RFC 2131 §4.3.5: parameters for an address that was not leased from us; no lease is made.
     ///
-    /// The answer goes to an address that the sender names, so it must be one of the link's. A client that
-    /// leaves ciaddr empty against table 5 is answered at its source address.
-    fn inform(&self, request: &Request<'_>, scope: &Scope<'_>) -> Outcome {
-        let ciaddr = request.message.ciaddr();
-        let client = if ciaddr.is_unspecified() { *request.from.ip() } else { ciaddr };
-        if ciaddr.is_unspecified() && (client.is_unspecified() || request.message.relay().is_some()) {
+    /// The answer goes to an address that the sender names, so it must be one of the link's, and not a stranger's:
+    /// the sender's own, one that we leased to it, or one that a relay vouches for. A client that leaves ciaddr empty
+    /// against table 5 is answered at its source address.
+    fn inform<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
+        let Talk { request, asker, scope } = talk;
+        let (ciaddr, source) = (request.message.ciaddr(), *request.from.ip());
+        let relayed = request.message.relay().is_some();
+        let client = if ciaddr.is_unspecified() { source } else { ciaddr };
+        if ciaddr.is_unspecified() && (client.is_unspecified() || relayed) {
             return Silence::Incomplete.into();
         }
-        let on_loopback = self.interface(request).is_some_and(|interface| interface.loopback);
-        let subnet = self.topology.subnet_of(client).filter(|subnet| scope.subnets.contains(subnet));
         // On the loopback interface the answer goes to the sender, whatever its address.
-        let subnet = subnet.or_else(|| scope.subnets.first().copied().filter(|_| on_loopback));
-        match subnet.and_then(|subnet| self.place_of_address(subnet, client)) {
+        let on_loopback = self.interface(request).is_some_and(|interface| interface.loopback);
+        if !(on_loopback || relayed || client == source || leases.holds(&asker.client, client)) {
+            return Silence::Stranger.into();
+        }
+        let subnet = self.topology.subnet_of(client).filter(|subnet| scope.subnets.contains(subnet));
+        let place = match subnet {
+            Some(subnet) => self.place_in(asker, subnet, Some(client)),
+            None if on_loopback => scope.subnets.first().and_then(|first| self.place_in(asker, *first, None)),
+            None => None,
+        };
+        match place {
             Some(place) => {
                 let event = self.event(request, What::Informed, Some(client));
-                reply(self.informing(request, place, client, event))
+                reply(self.informing(talk, &place, client, event))
             }
             None => Silence::UnknownSubnet.into(),
         }
     }
 
-    fn lease_secs(&self, request: &Request<'_>, pool: PoolId) -> u32 {
-        // The engine names pools of this generation only, so a place is always found.
-        self.place_of_pool(pool).map_or(0, |Place { subnet, pool, .. }| {
-            pool.map_or(0, |pool| terms::lease_secs(subnet, pool, request.message.lease_time_secs()))
-        })
+    /// How long the client may have an address.
+    fn lease_secs(&self, talk: &Talk<'_>, address: Ipv4Addr) -> u32 {
+        // The engine names addresses of this generation only, so a place is always found.
+        let place = self.place(talk.asker, address);
+        place.map_or(0, |place| terms::lease_secs(place.lease_time(), talk.request.message.lease_time_secs()))
     }
 
     /// A RELEASE or DECLINE to another server; one without an identifier counts as meant for us.

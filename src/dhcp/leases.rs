@@ -4,21 +4,27 @@
 use std::net::Ipv4Addr;
 
 use crate::lease::{
-    Answer, Ask, Client, Declined, LeaseManager, LeaseStore, Offered, PoolId, Released, Scope,
+    Answer, Ask, Client, Declined, HardwareAddress, LeaseManager, LeaseStore, Offered, Released, Scope,
 };
+
+use super::client::Whereabouts;
 
 /// The engine as the handler sees it.
 pub trait Leases {
     /// DISCOVER: an address to offer.
     fn discover(&mut self, client: &Client, scope: &Scope<'_>, wish: Option<Ipv4Addr>) -> Offered;
-    /// REQUEST in one of its states; `lease_secs` says how long a lease in a pool lasts.
+    /// REQUEST in one of its states; `lease_secs` says how long a lease of an address lasts.
     fn request(
         &mut self,
         client: &Client,
         scope: &Scope<'_>,
         ask: Ask,
-        lease_secs: &dyn Fn(PoolId) -> u32,
+        lease_secs: &dyn Fn(Ipv4Addr) -> u32,
     ) -> Answer;
+    /// What a relay told of the client of this hardware address that has the address leased now.
+    fn whereabouts(&self, address: Ipv4Addr, hardware: &HardwareAddress) -> Option<Whereabouts>;
+    /// Whether the client has this address leased now.
+    fn holds(&self, client: &Client, address: Ipv4Addr) -> bool;
     /// RELEASE.
     fn release(&mut self, client: &Client, address: Ipv4Addr) -> Released;
     /// DECLINE.
@@ -37,9 +43,22 @@ impl<S: LeaseStore> Leases for LeaseManager<S> {
         client: &Client,
         scope: &Scope<'_>,
         ask: Ask,
-        lease_secs: &dyn Fn(PoolId) -> u32,
+        lease_secs: &dyn Fn(Ipv4Addr) -> u32,
     ) -> Answer {
         Self::request(self, client, scope, ask, lease_secs)
+    }
+
+    fn whereabouts(&self, address: Ipv4Addr, hardware: &HardwareAddress) -> Option<Whereabouts> {
+        let holder = self.holder(address, hardware)?;
+        Some(Whereabouts {
+            relay: holder.relay,
+            circuit_id: holder.circuit_id.map(Box::from),
+            remote_id: holder.remote_id.map(Box::from),
+        })
+    }
+
+    fn holds(&self, client: &Client, address: Ipv4Addr) -> bool {
+        self.holder(address, &client.hardware).is_some_and(|holder| holder.key == client.key.as_bytes())
     }
 
     fn release(&mut self, client: &Client, address: Ipv4Addr) -> Released {

@@ -14,11 +14,14 @@
 //! ```
 //! The worker commits between `handle` and the sending of what [`Outcome::Reply`] holds.
 
-mod client;
+pub mod classes;
+pub mod client;
+mod fits;
 mod handler;
 pub mod leases;
 pub mod options;
 pub mod outcome;
+mod place;
 mod reply;
 pub mod scope;
 pub mod security;
@@ -32,13 +35,12 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::model::Subnet;
-use crate::lease::{Client, PoolId, SubnetId, Topology};
+use crate::lease::Topology;
 use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
 
 use leases::Leases;
 use options::OptionsManager;
 pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};
-use reply::Place;
 use scope::{LinkId, ScopeTable};
 use security::{SecurityManager, Verdict};
 
@@ -83,11 +85,10 @@ pub struct Packet<'a> {
     pub to: Option<Ipv4Addr>,
 }
 
-/// A message that is heard: from a known link, by a client with an identity.
+/// A message that is heard, from a known link.
 #[derive(Debug)]
 pub struct Request<'a> {
     message: DhcpMessage<'a>,
-    client: Client,
     link: LinkId,
     /// Its place in the pipeline's list.
     interface: usize,
@@ -112,11 +113,6 @@ impl Request<'_> {
     /// The message itself.
     pub fn message(&self) -> &DhcpMessage<'_> {
         &self.message
-    }
-
-    /// Who sent it.
-    pub fn client(&self) -> &Client {
-        &self.client
     }
 }
 
@@ -151,8 +147,7 @@ impl Pipeline {
             Verdict::Refuse(refusal) => return Err(Silence::Refused(refusal)),
         }
         let link = self.scopes.find(&self.topology, &message, at, packet.to).ok_or(Silence::UnknownSubnet)?;
-        let client = client::of(&message, self.config.dhcp.common.identify_by).ok_or(Silence::NoIdentity)?;
-        Ok(Request { message, client, link, interface: at, from: packet.from, to: packet.to })
+        Ok(Request { message, link, interface: at, from: packet.from, to: packet.to })
     }
 
     /// Step 3: what becomes of it. Nothing may leave before the engine's changes are committed.
@@ -172,20 +167,6 @@ impl Pipeline {
     fn first_subnet(&self, request: &Request<'_>) -> Option<&Subnet> {
         let first = self.scopes.link(request.link)?.subnets().first()?;
         self.config.dhcp.subnets.get(usize::from(first.0))
-    }
-
-    fn place_of_pool(&self, id: PoolId) -> Option<Place<'_>> {
-        let (subnet, pool) = self.pools.get(usize::from(id.0))?;
-        let subnet = self.config.dhcp.subnets.get(*subnet)?;
-        Some(Place { subnet, pool: subnet.pools.get(*pool), options: self.options.of_pool(id)? })
-    }
-
-    fn place_of_address(&self, id: SubnetId, address: Ipv4Addr) -> Option<Place<'_>> {
-        if let Some(place) = self.topology.pool_of(address).and_then(|pool| self.place_of_pool(pool)) {
-            return Some(place);
-        }
-        let subnet = self.config.dhcp.subnets.get(usize::from(id.0))?;
-        Some(Place { subnet, pool: None, options: self.options.of_subnet(id)? })
     }
 
     /// The server identifier of replies on this subnet: what the relay demands (RFC 5107 §4), else what the

@@ -107,6 +107,10 @@ pub enum Silence {
     OtherServer,
     /// No address is free.
     Exhausted,
+    /// INFORM for an address that is not the sender's as far as can be told.
+    Stranger,
+    /// The client belongs to a class that is dropped.
+    Class,
     /// RELEASE or DECLINE of an address that the client does not hold.
     NotHolder,
     /// The interface has no address to be named as the server's.
@@ -131,6 +135,8 @@ impl Silence {
             Self::BareRequest => "bare-request",
             Self::OtherServer => "other-server",
             Self::Exhausted => "exhausted",
+            Self::Stranger => "stranger",
+            Self::Class => "class",
             Self::NotHolder => "not-holder",
             Self::NoServerAddress => "no-server-address",
             Self::Lease(SilenceReason::UnknownClient) => "unknown-client",

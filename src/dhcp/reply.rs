@@ -4,13 +4,12 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::config::model::{Pool, Subnet};
-use crate::lease::PoolId;
 use crate::protocol::encode::{self, Header, Op, Options};
 use crate::protocol::{MessageType, code};
 
-use super::options::OptionSet;
+use super::handler::Talk;
 use super::outcome::{Destination, Event, Reply, ReplyKind, Silence};
+use super::place::Place;
 use super::{Pipeline, Request, terms};
 
 /// RFC 2131 §4.1: DHCP server and relay port.
@@ -22,20 +21,11 @@ const BROADCAST_FLAG: u16 = 0x8000;
 /// ARP hardware type of Ethernet.
 const ETHERNET: u8 = 1;
 
-/// The place that a reply gets its boot fields and options from.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'p> {
-    pub(super) subnet: &'p Subnet,
-    pub(super) pool: Option<&'p Pool>,
-    pub(super) options: &'p OptionSet,
-}
-
 /// What an OFFER or an ACK gives.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grant {
     pub(super) kind: ReplyKind,
     pub(super) address: Ipv4Addr,
-    pub(super) pool: PoolId,
     pub(super) lease_secs: u32,
 }
 
@@ -43,28 +33,30 @@ impl Pipeline {
     /// OFFER, or ACK of a REQUEST.
     pub(super) fn granting(
         &self,
-        request: &Request<'_>,
+        talk: &Talk<'_>,
         grant: Grant,
         event: Option<Event>,
     ) -> Result<Reply, Silence> {
-        let place = self.place_of_pool(grant.pool).ok_or(Silence::UnknownSubnet)?;
+        let request = talk.request;
+        let place = self.place(talk.asker, grant.address).ok_or(Silence::UnknownSubnet)?;
         let ciaddr = match grant.kind {
             // Table 3: 0 in an OFFER, "'ciaddr' from DHCPREQUEST or 0" in an ACK.
             ReplyKind::Ack => request.message.ciaddr(),
             ReplyKind::Offer | ReplyKind::Nak => Ipv4Addr::UNSPECIFIED,
         };
         let to = self.destination(request, ciaddr, grant.address);
-        self.positive(request, grant.kind, place, Some(grant), (ciaddr, grant.address), to, event)
+        self.positive(request, grant.kind, &place, Some(grant), (ciaddr, grant.address), to, event)
     }
 
     /// ACK of an INFORM: no lease time and no yiaddr (RFC 2131 §4.3.5).
     pub(super) fn informing(
         &self,
-        request: &Request<'_>,
-        place: Place<'_>,
+        talk: &Talk<'_>,
+        place: &Place<'_>,
         client: Ipv4Addr,
         event: Option<Event>,
     ) -> Result<Reply, Silence> {
+        let request = talk.request;
         // "directly to the address given in the 'ciaddr' field", relay or not (§4.3.5).
         let to = self.sender_on_loopback(request).unwrap_or(unicast(client, CLIENT_PORT));
         let addresses = (request.message.ciaddr(), Ipv4Addr::UNSPECIFIED);
@@ -103,7 +95,7 @@ impl Pipeline {
         &self,
         request: &Request<'_>,
         kind: ReplyKind,
-        place: Place<'_>,
+        place: &Place<'_>,
         grant: Option<Grant>,
         (ciaddr, yiaddr): (Ipv4Addr, Ipv4Addr),
         to: Destination,
@@ -200,22 +192,6 @@ impl Pipeline {
     /// came from, relayed or not.
     fn sender_on_loopback(&self, request: &Request<'_>) -> Option<Destination> {
         self.interface(request)?.loopback.then_some(Destination::Unicast(request.from))
-    }
-}
-
-impl<'p> Place<'p> {
-    fn next_server(&self) -> Option<Ipv4Addr> {
-        self.pool.and_then(|pool| pool.boot.next_server).or(self.subnet.common.next_server)
-    }
-
-    fn server_name(&self) -> Option<&'p str> {
-        let of_pool = self.pool.and_then(|pool| pool.boot.server_name.as_deref());
-        of_pool.or(self.subnet.common.server_name.as_deref())
-    }
-
-    fn boot_file(&self) -> Option<&'p str> {
-        let of_pool = self.pool.and_then(|pool| pool.boot.boot_file.as_deref());
-        of_pool.or(self.subnet.common.boot_file.as_deref())
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::Config;
 use crate::config::model::Subnet;
-use crate::lease::{PoolId, Scope, SubnetId, Topology};
+use crate::lease::{PoolId, SubnetId, Topology};
 use crate::protocol::{DhcpMessage, MessageType};
 
 use super::InterfaceInfo;
@@ -35,14 +35,14 @@ pub(super) struct ScopeTable {
 }
 
 impl Link {
-    /// As the lease engine takes it.
-    pub fn scope(&self) -> Scope<'_> {
-        Scope { subnets: &self.subnets, pools: &self.pools }
-    }
-
     /// The subnets of the link, the first one first choice.
     pub fn subnets(&self) -> &[SubnetId] {
         &self.subnets
+    }
+
+    /// All pools of these subnets, in their order.
+    pub fn pools(&self) -> &[PoolId] {
+        &self.pools
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use crate::config::model::{LeaseTime, Pool, Subnet};
+use crate::config::model::{LeaseTime, Subnet};
 
 /// RFC 2131 §3.3: all ones stand for infinity.
 pub(super) const INFINITE_SECS: u32 = u32::MAX;
 
-/// The lease time granted in this pool to a client that asks for `asked_secs`: its wish within the limits, else
-/// the default. Infinity is granted only where the maximum is as large.
-pub(super) fn lease_secs(subnet: &Subnet, pool: &Pool, asked_secs: Option<u32>) -> u32 {
-    let LeaseTime { default, min, max } = pool.lease_time.unwrap_or(subnet.common.lease_time);
+/// The lease time granted to a client that asks for `asked_secs`: its wish within the limits, else the default. Infinity
+/// is granted only where the maximum is as large.
+pub(super) fn lease_secs(time: LeaseTime, asked_secs: Option<u32>) -> u32 {
+    let LeaseTime { default, min, max } = time;
     let wish = asked_secs.map_or(default, |secs| Duration::from_secs(secs.into()));
     u32::try_from(wish.max(min).min(max).as_secs()).unwrap_or(INFINITE_SECS)
 }

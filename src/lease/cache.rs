@@ -132,7 +132,7 @@ impl Cache {
     }
 
     fn insert(&mut self, row: &RowRef<'_>) {
-        let pool = self.topology.pool_of(row.address);
+        let pool = self.topology.dynamic_pool_of(row.address);
         let record = Record {
             seq: row.seq,
             starts: row.starts,
@@ -183,10 +183,7 @@ impl Cache {
         record.client = Packed::default();
         self.by_address.remove(&u32::from(address));
         self.vacant.push(slot);
-        // An excluded address is never free, leased before or not.
-        if !self.topology.never_given(address)
-            && let Some((index, offset)) = self.place(address, pool)
-        {
+        if let Some((index, offset)) = self.place(address, pool) {
             index.free.give_back(offset);
         }
     }

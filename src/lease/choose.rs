@@ -1,6 +1,6 @@
-//! DISCOVER: which address is offered (DESIGN §2). In this order: the client's current or last lease on the link, the
-//! address it asks for, the one it was offered before, the free address nearest to the one its identity hashes to,
-//! the longest-expired lease. (Reservations will come before all of them: the scope will name the address.)
+//! DISCOVER: which address is offered (DESIGN §2). In this order: the client's reservation, its current or last lease on
+//! the link, the address it asks for, the one it was offered before, the free address nearest to the one its identity
+//! hashes to, the longest-expired lease.
 
 use std::net::Ipv4Addr;
 
@@ -24,8 +24,9 @@ impl<S: LeaseStore> LeaseManager<S> {
             .offers
             .held_for(&client.key, self.now)
             .filter(|address| self.topology.link_at(*address).is_some_and(|at| Some(at) == link));
-        let mut known = last.into_iter().chain(wish).chain(before);
-        let Some((address, pool)) = known
+        let reserved = self.reservation(scope);
+        let mut known = reserved.into_iter().chain(last).chain(wish).chain(before);
+        let Some(address) = known
             .find_map(|address| self.hold(address, client, scope))
             .or_else(|| scope.pools.iter().find_map(|pool| self.nearest_free(*pool, client, scope)))
             .or_else(|| scope.pools.iter().find_map(|pool| self.longest_ended(*pool, client, scope)))
@@ -35,13 +36,15 @@ impl<S: LeaseStore> LeaseManager<S> {
         if let Some(before) = before.filter(|before| *before != address) {
             self.offers.release(before, &client.key);
         }
-        Offered::Address { address, pool }
+        Offered::Address(address)
     }
 
     /// Holds one address for the client, if it may have it.
-    fn hold(&self, address: Ipv4Addr, client: &Client, scope: &Scope<'_>) -> Option<(Ipv4Addr, PoolId)> {
-        let pool = self.permitted(address, scope)?;
-        let standing = self.standing(address, &client.key);
+    fn hold(&self, address: Ipv4Addr, client: &Client, scope: &Scope<'_>) -> Option<Ipv4Addr> {
+        if !self.permitted(address, scope) {
+            return None;
+        }
+        let standing = self.standing_for(address, client, scope);
         match standing {
             Standing::Open | Standing::Own => {}
             Standing::Anothers | Standing::Resting => return None,
@@ -49,11 +52,11 @@ impl<S: LeaseStore> LeaseManager<S> {
         let hold = u64::max(self.settings.offer_hold.as_secs(), 1);
         let held = self.offers.claim(address, &client.key, Timestamp(self.now.0 + hold), self.now);
         // Its own lease is offered in any case: nobody else can be granted it.
-        (held || standing == Standing::Own).then_some((address, pool))
+        (held || standing == Standing::Own).then_some(address)
     }
 
     /// The free address nearest to the client's place in the pool.
-    fn nearest_free(&self, pool: PoolId, client: &Client, scope: &Scope<'_>) -> Option<(Ipv4Addr, PoolId)> {
+    fn nearest_free(&self, pool: PoolId, client: &Client, scope: &Scope<'_>) -> Option<Ipv4Addr> {
         let range = self.topology.pool(pool)?.range;
         let free = &self.cache.pool(pool)?.free;
         let place = place_in(&client.key, range.size());
@@ -80,7 +83,7 @@ impl<S: LeaseStore> LeaseManager<S> {
     }
 
     /// The lease of the pool that ended first; what this batch ended comes last.
-    fn longest_ended(&self, pool: PoolId, client: &Client, scope: &Scope<'_>) -> Option<(Ipv4Addr, PoolId)> {
+    fn longest_ended(&self, pool: PoolId, client: &Client, scope: &Scope<'_>) -> Option<Ipv4Addr> {
         let pending = self.batch.rows().iter().filter(|row| row.lease.state == LeaseState::Released);
         let pending =
             pending.map(|row| row.lease.address).filter(|a| self.topology.pool_of(*a) == Some(pool));

@@ -13,11 +13,14 @@ use crate::config::model::DeclineHold;
 
 use super::batch::{Batch, Pending};
 use super::cache::Cache;
+use super::hosts::HostId;
 use super::offers::{Holder, Offers};
 use super::pools::{LinkId, Topology};
 use super::record::Record;
 use super::store::{CatchUp, ClientRef, LeaseStore, LogRow, StoreError};
-use super::types::{Client, ClientKey, Lease, LeaseEvent, LeaseState, PoolId, SubnetId, Timestamp};
+use super::types::{
+    Client, ClientKey, HardwareAddress, Lease, LeaseEvent, LeaseState, PoolId, SubnetId, Timestamp,
+};
 
 /// The lease engine over its store.
 #[derive(Debug)]
@@ -64,18 +67,15 @@ pub struct Scope<'a> {
     pub subnets: &'a [SubnetId],
     /// The pools open to it.
     pub pools: &'a [PoolId],
+    /// The host that it is, if the administrator lists it on this link.
+    pub host: Option<HostId>,
 }
 
 /// Answer to a DISCOVER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offered {
     /// Held for the client for `offer_hold`.
-    Address {
-        /// The address.
-        address: Ipv4Addr,
-        /// Its pool.
-        pool: PoolId,
-    },
+    Address(Ipv4Addr),
     /// No address left in the scope.
     Exhausted,
 }
@@ -93,12 +93,7 @@ pub enum Released {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Declined {
     /// The address rests so long, from the commit.
-    Done {
-        /// Its pool.
-        pool: PoolId,
-        /// How long.
-        hold: Duration,
-    },
+    Done(Duration),
     /// The client holds neither a lease nor an offer of it: nothing changes.
     NotHolder,
 }
@@ -215,22 +210,19 @@ impl<S: LeaseStore> LeaseManager<S> {
     /// Lets an address rest that the client found in use (RFC 2131 §4.3.3); only if it was leased or offered to it.
     /// The rest doubles each time, until a client renews a lease of the address.
     pub fn decline(&mut self, client: &Client, address: Ipv4Addr) -> Declined {
-        let Some(pool) = self.topology.pool_of(address) else { return Declined::NotHolder };
         let offered = || self.offers.holder(address, &client.key, self.now) == Holder::This;
         match self.standing(address, &client.key) {
             Standing::Own => {}
             Standing::Open if offered() => {}
             Standing::Open | Standing::Anothers | Standing::Resting => return Declined::NotHolder,
         }
-        let hold = self.rest(address, pool, client.clone(), LeaseEvent::Declined);
-        Declined::Done { pool, hold }
+        Declined::Done(self.rest(address, client.clone(), LeaseEvent::Declined))
     }
 
     /// Lets an address rest that answered our own conflict check.
-    pub fn conflict(&mut self, address: Ipv4Addr) -> Option<Duration> {
-        let pool = self.topology.pool_of(address)?;
+    pub fn conflict(&mut self, address: Ipv4Addr) -> Duration {
         let nobody = ClientRef::default().to_client();
-        Some(self.rest(address, pool, nobody, LeaseEvent::Conflict))
+        self.rest(address, nobody, LeaseEvent::Conflict)
     }
 
     /// The client chose another server: what we offered it on this link is free again (RFC 2131 §3.1 step 3).
@@ -240,6 +232,13 @@ impl<S: LeaseStore> LeaseManager<S> {
         {
             self.offers.release(address, &client.key);
         }
+    }
+
+    /// What is known of the client that has `address` leased now, if it has this hardware address.
+    pub fn holder(&self, address: Ipv4Addr, hardware: &HardwareAddress) -> Option<ClientRef<'_>> {
+        let held = self.held(address)?;
+        let current = held.state == LeaseState::Active && held.expires >= self.now;
+        (current && held.client.hardware == *hardware).then_some(held.client)
     }
 
     /// The current or last lease of a client on the link of the scope.
@@ -357,10 +356,34 @@ impl<S> LeaseManager<S> {
         scope.subnets.first().map(|subnet| self.topology.link_of(*subnet))
     }
 
-    /// The pool of an address, if a client of this scope may have it.
-    pub(super) fn permitted(&self, address: Ipv4Addr, scope: &Scope<'_>) -> Option<PoolId> {
-        let pool = self.topology.pool_of(address).filter(|pool| scope.pools.contains(pool))?;
-        (!self.topology.never_given(address) && !self.reserved.contains(&address)).then_some(pool)
+    /// Whether a client of this scope may have an address: one of its pools', or the one that is reserved for it.
+    pub(super) fn permitted(&self, address: Ipv4Addr, scope: &Scope<'_>) -> bool {
+        let pooled =
+            || self.topology.dynamic_pool_of(address).is_some_and(|pool| scope.pools.contains(&pool));
+        let open = match self.topology.reserved_for(address) {
+            Some(host) => scope.host == Some(host),
+            None => pooled(),
+        };
+        open && !self.reserved.contains(&address)
+    }
+
+    /// The address that is reserved for the client of this scope.
+    pub(super) fn reservation(&self, scope: &Scope<'_>) -> Option<Ipv4Addr> {
+        let address = self.topology.host(scope.host?)?.address?;
+        (!self.reserved.contains(&address)).then_some(address)
+    }
+
+    /// Like [`Self::standing`], for an address that is about to be given: one host may have several hardware
+    /// addresses, of which one uses the reservation at a time. Whichever comes last has it; the one before is refused
+    /// when it renews.
+    pub(super) fn standing_for(&self, address: Ipv4Addr, client: &Client, scope: &Scope<'_>) -> Standing {
+        let standing = self.standing(address, &client.key);
+        if standing != Standing::Anothers || self.reservation(scope) != Some(address) {
+            return standing;
+        }
+        let holder = self.held(address).zip(self.link(scope));
+        let holder = holder.and_then(|(held, link)| self.topology.host_of(link, &held.client));
+        if holder.is_some() && holder == scope.host { Standing::Open } else { standing }
     }
 
     /// Ends the lease of an address for its holder.
@@ -377,7 +400,7 @@ impl<S> LeaseManager<S> {
         }
     }
 
-    fn rest(&mut self, address: Ipv4Addr, pool: PoolId, client: Client, event: LeaseEvent) -> Duration {
+    fn rest(&mut self, address: Ipv4Addr, client: Client, event: LeaseEvent) -> Duration {
         let before = self.held(address).map_or(0, |held| held.declines);
         let DeclineHold { first, max } = self.settings.decline_hold;
         let hold = first.saturating_mul(1_u32.checked_shl(u32::from(before)).unwrap_or(u32::MAX)).min(max);
@@ -386,7 +409,7 @@ impl<S> LeaseManager<S> {
             _ => LeaseState::Declined,
         };
         let secs = u32::try_from(hold.as_secs()).unwrap_or(u32::MAX - 1);
-        let lease = self.new_lease(address, pool, client, state, self.now, self.now.plus(secs));
+        let lease = self.new_lease(address, client, state, self.now, self.now.plus(secs));
         self.push(event, lease, before.saturating_add(1));
         hold
     }
@@ -394,14 +417,14 @@ impl<S> LeaseManager<S> {
     pub(super) fn new_lease(
         &self,
         address: Ipv4Addr,
-        pool: PoolId,
         client: Client,
         state: LeaseState,
         starts: Timestamp,
         expires: Timestamp,
     ) -> Lease {
-        let pool = self.topology.pool(pool);
-        let subnet = pool.and_then(|pool| self.topology.subnet(pool.subnet));
+        // A reserved address may lie outside of all pools.
+        let pool = self.topology.pool_of(address).and_then(|pool| self.topology.pool(pool));
+        let subnet = self.topology.subnet_of(address).and_then(|subnet| self.topology.subnet(subnet));
         let name = |name: Option<&Arc<str>>| name.map_or_else(|| "".into(), Arc::clone);
         Lease {
             address,

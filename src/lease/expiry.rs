@@ -61,7 +61,7 @@ impl Expiries {
             seq: row.seq,
             expires: row.expires,
             state: row.state,
-            pool: self.topology.pool_of(row.address),
+            pool: self.topology.dynamic_pool_of(row.address),
         };
         let entry = (row.event != LeaseEvent::Deleted).then_some(entry);
         self.replace(u32::from(row.address), row.seq, entry);

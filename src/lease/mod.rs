@@ -3,7 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`types`] | leases, clients, states, times |
-//! | [`pools`] | subnets, pools and links by address |
+//! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `choose`, [`request`] | the rules: begin, commit, release, decline · DISCOVER · REQUEST |
 //! | `cache`, `record`, `free`, `batch` | what is committed, in memory · one lease, packed · free addresses · what is pending |
 //! | [`offers`] | offered addresses, in shared memory |
@@ -24,6 +24,7 @@ mod fold;
 mod free;
 pub mod hash;
 mod history;
+mod hosts;
 pub mod keep;
 mod lock;
 pub mod offers;
@@ -41,6 +42,7 @@ pub mod types;
 pub use clock::LeaseClock;
 pub use engine::{Access, Declined, EngineSettings, LeaseManager, Offered, PoolGauge, Released, Scope};
 pub use expiry::Ended;
+pub use hosts::{HostId, HostSpec};
 pub use keep::{Keeper, Step};
 pub use offers::{OFFER_WORDS, Offers};
 pub use pools::{PoolSpec, SubnetSpec, Topology};
@@ -48,7 +50,7 @@ pub use prepare::prepare;
 pub use reader::{LeaseRow, ListFilter, list};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
 pub use sqlite::{PATIENCE, SqliteStore};
-pub use store::{LeaseStore, StoreError};
+pub use store::{ClientRef, LeaseStore, StoreError};
 pub use types::*;
 
 #[cfg(test)]

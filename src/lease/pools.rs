@@ -1,4 +1,4 @@
-//! Subnets, pools and links of one configuration, laid out for look-ups by address. Made once a generation, shared
+//! Subnets, pools, links and reservations of one configuration, laid out for look-ups by address. Made once a generation, shared
 //! by the engine, the keeper and the pipeline; never changes.
 
 use std::net::Ipv4Addr;
@@ -8,6 +8,8 @@ use crate::config::model::{Common, Options, Subnet};
 use crate::config::{AddressRange, Config, Network};
 use crate::protocol::options::OptionValue;
 
+use super::hosts::{HostId, HostSpec, Hosts};
+use super::store::ClientRef;
 use super::types::{PoolId, SubnetId};
 
 /// One subnet.
@@ -53,6 +55,7 @@ pub struct Topology {
     subnet_order: Vec<(u32, SubnetId)>,
     /// (first address, pool), ascending; pools do not overlap.
     pool_order: Vec<(u32, PoolId)>,
+    hosts: Hosts,
 }
 
 impl Topology {
@@ -65,6 +68,8 @@ impl Topology {
         let mut subnets = Vec::with_capacity(specs.len());
         let mut pools: Vec<PoolSpec> = Vec::new();
         let global: Vec<Ipv4Addr> = routers(&common.options).into_iter().chain(common.server_id).collect();
+        // A reserved address is taken from the pool that it lies in, whichever subnet lists it.
+        let reserved = || specs.iter().flat_map(|subnet| &subnet.hosts).filter_map(|host| host.ip);
         for (i, subnet) in specs.iter().enumerate() {
             let id = SubnetId(narrow(i));
             let mut own = Vec::new();
@@ -74,7 +79,8 @@ impl Topology {
                     .copied()
                     .chain(routers(&subnet.common.options))
                     .chain(routers(&pool.options))
-                    .chain(subnet.common.server_id);
+                    .chain(subnet.common.server_id)
+                    .chain(reserved());
                 let blocked = blocked(pool.range, subnet.network, &subnet.exclude, single);
                 let pool_id = PoolId(narrow(pools.len()));
                 own.push(pool_id);
@@ -111,7 +117,33 @@ impl Topology {
         subnet_order.sort_unstable();
         let mut pool_order: Vec<_> = pools.iter().map(|p| (u32::from(p.range.first()), p.id)).collect();
         pool_order.sort_unstable();
-        Arc::new(Self { subnets, pools, subnet_order, pool_order })
+        let mut topology = Self { subnets, pools, subnet_order, pool_order, hosts: Hosts::default() };
+        for (i, subnet) in specs.iter().enumerate() {
+            let id = SubnetId(narrow(i));
+            let link = topology.link_of(id);
+            topology.hosts.add(id, link, subnet);
+        }
+        Arc::new(topology)
+    }
+
+    /// The host that a client is on a link, if the administrator lists it there.
+    pub fn host_of(&self, link: LinkId, client: &ClientRef<'_>) -> Option<HostId> {
+        self.hosts.find(link, client)
+    }
+
+    /// Whose reservation an address is.
+    pub fn reserved_for(&self, address: Ipv4Addr) -> Option<HostId> {
+        self.hosts.at(address)
+    }
+
+    /// A host by its id.
+    pub fn host(&self, id: HostId) -> Option<&HostSpec> {
+        self.hosts.get(id)
+    }
+
+    /// All hosts; [`HostId`] is the place in it.
+    pub fn hosts(&self) -> &[HostSpec] {
+        self.hosts.all()
     }
 
     /// All subnets; [`SubnetId`] is the place in it.
@@ -161,8 +193,13 @@ impl Topology {
         self.pool(id)?.range.contains(address).then_some(id)
     }
 
-    /// Whether a pool must not give this address out: excluded, a router, the server itself, the network's own or
-    /// the broadcast address.
+    /// The pool that gives an address to whoever comes; none for one that is never given out or reserved.
+    pub fn dynamic_pool_of(&self, address: Ipv4Addr) -> Option<PoolId> {
+        self.pool_of(address).filter(|_| !self.never_given(address))
+    }
+
+    /// Whether a pool must not give this address out: excluded, reserved for a host, a router, the server
+    /// itself, the network's own or the broadcast address.
     pub fn never_given(&self, address: Ipv4Addr) -> bool {
         let Some(pool) = self.pool_of(address).and_then(|id| self.pool(id)) else { return true };
         let after = pool.blocked.partition_point(|range| range.first() <= address);

@@ -24,7 +24,7 @@ pub(super) struct Record {
     /// Places in the cache's table of names.
     pub(super) subnet: u16,
     pub(super) pool_name: u16,
-    /// Where the address lies now; none outside of all pools, or subnets.
+    /// Where the address lies now; none outside of all pools, or subnets. What is excluded or reserved is in no pool.
     pub(super) pool: Option<PoolId>,
     pub(super) link: Option<LinkId>,
     pub(super) state: LeaseState,

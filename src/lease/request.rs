@@ -8,9 +8,8 @@ use std::net::Ipv4Addr;
 
 use super::engine::{LeaseManager, Scope, Standing};
 use super::offers::Holder;
-use super::pools::LinkId;
 use super::store::{ClientRef, LeaseStore};
-use super::types::{Client, LeaseEvent, LeaseState, PoolId, Timestamp};
+use super::types::{Client, LeaseEvent, LeaseState, Timestamp};
 
 /// A REQUEST in its four states, with the address asked for (option 50, or ciaddr when renewing or rebinding).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +31,6 @@ pub enum Answer {
     Ack {
         /// The address.
         address: Ipv4Addr,
-        /// Its pool.
-        pool: PoolId,
         /// For how many seconds from now; `u32::MAX`: for ever.
         lease_secs: u32,
         /// Whether it is new to the client.
@@ -69,6 +66,8 @@ pub enum NakReason {
     NotPermitted,
     /// The client has a lease of another address.
     AnotherLease,
+    /// Another address is reserved for the client, and it is free.
+    Reserved,
 }
 
 impl NakReason {
@@ -80,6 +79,7 @@ impl NakReason {
             Self::Resting => "address was found in use",
             Self::NotPermitted => "address is not available to this client",
             Self::AnotherLease => "client has another lease",
+            Self::Reserved => "another address is reserved for this client",
         }
     }
 }
@@ -104,13 +104,13 @@ impl SilenceReason {
 }
 
 impl<S: LeaseStore> LeaseManager<S> {
-    /// Decides on a REQUEST; `lease_secs` tells how long this client may have an address of a pool.
+    /// Decides on a REQUEST; `lease_secs` tells how long this client may have an address.
     pub fn request(
         &mut self,
         client: &Client,
         scope: &Scope<'_>,
         ask: Ask,
-        lease_secs: &dyn Fn(PoolId) -> u32,
+        lease_secs: &dyn Fn(Ipv4Addr) -> u32,
     ) -> Answer {
         let decided = match ask {
             Ask::Selecting(address) => self.selecting(client, scope, address),
@@ -119,9 +119,9 @@ impl<S: LeaseStore> LeaseManager<S> {
             Ask::Rebinding(address) => self.extending(client, scope, address, false),
         };
         match decided {
-            Ok((address, pool)) => {
+            Ok(address) => {
                 let extends = matches!(ask, Ask::Renewing(_) | Ask::Rebinding(_));
-                self.grant(client, self.link(scope), address, pool, lease_secs(pool), extends)
+                self.grant(client, scope, address, lease_secs(address), extends)
             }
             Err(answer) => answer,
         }
@@ -129,15 +129,15 @@ impl<S: LeaseStore> LeaseManager<S> {
 
     /// The client names us as its server, so it must have an answer, whether we are authoritative or not.
     fn selecting(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> Decision {
-        match self.permitted(address, scope) {
+        if self.permitted(address, scope) {
             // An offer that was lost with the shared memory is no reason to refuse: what is free may be granted.
-            Some(pool) => self.available(client, address).map(|()| (address, pool)).map_err(Answer::Nak),
-            None if self.on_link(scope, address) => Err(Answer::Nak(NakReason::NotPermitted)),
-            None => Err(Answer::Nak(NakReason::WrongNetwork)),
+            return self.available(client, scope, address);
         }
+        let on_link = self.on_link(scope, address);
+        Err(Answer::Nak(if on_link { NakReason::NotPermitted } else { NakReason::WrongNetwork }))
     }
 
-    fn init_reboot(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> Decision {
+    fn init_reboot(&mut self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> Decision {
         // "If the DHCP server detects that the client is on the wrong net … the server SHOULD send a DHCPNAK."
         if !self.on_link(scope, address) {
             return Err(self.nak_if_authoritative(NakReason::WrongNetwork));
@@ -157,8 +157,10 @@ impl<S: LeaseStore> LeaseManager<S> {
         if last != address {
             return Err(Answer::Nak(NakReason::AnotherLease));
         }
-        let pool = self.permitted(address, scope).ok_or(Answer::Nak(NakReason::NotPermitted))?;
-        self.available(client, address).map(|()| (address, pool)).map_err(Answer::Nak)
+        if !self.permitted(address, scope) {
+            return Err(self.evict(client, address));
+        }
+        self.available(client, scope, address)
     }
 
     /// RENEWING (`to_us`: unicast to the server that granted the lease) and REBINDING (broadcast, to anybody).
@@ -167,31 +169,41 @@ impl<S: LeaseStore> LeaseManager<S> {
     /// client, it is granted: that is what an administrator expects after the lease file was lost, since a NAK would
     /// cut off every client of the site at once; and the transaction still guards against a second holder. A rebinding
     /// client may be another server's, so without `authoritative` that one is left alone.
-    fn extending(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr, to_us: bool) -> Decision {
+    fn extending(&mut self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr, to_us: bool) -> Decision {
         let standing = self.standing(address, &client.key);
         match standing {
             Standing::Anothers => return Err(Answer::Nak(NakReason::HeldByAnother)),
             Standing::Resting => return Err(Answer::Nak(NakReason::Resting)),
             Standing::Open | Standing::Own => {}
         }
-        let Some(pool) = self.permitted(address, scope) else {
+        if !self.permitted(address, scope) {
             return Err(match standing {
                 // Its lease, but the configuration has changed: it must move.
-                Standing::Own => Answer::Nak(NakReason::NotPermitted),
+                Standing::Own => self.evict(client, address),
                 _ if self.on_link(scope, address) => self.nak_if_authoritative(NakReason::NotPermitted),
                 _ => self.nak_if_authoritative(NakReason::WrongNetwork),
             });
-        };
+        }
         let known = || self.held(address).is_some_and(|held| held.client.key == client.key.as_bytes());
         if standing == Standing::Open && !to_us && !self.settings.authoritative && !known() {
             return Err(Answer::Silence(SilenceReason::NotAuthoritative));
         }
-        self.available(client, address).map(|()| (address, pool)).map_err(Answer::Nak)
+        self.available(client, scope, address)
     }
 
-    /// Whether nobody else has a claim on the address.
-    fn available(&self, client: &Client, address: Ipv4Addr) -> Result<(), NakReason> {
-        match self.standing(address, &client.key) {
+    /// Refuses a client its own address, which it may not have any more. It stops using it at once (RFC 2131 §4.4.5),
+    /// so the lease is over and the address is there for whom it is reserved now.
+    fn evict(&mut self, client: &Client, address: Ipv4Addr) -> Answer {
+        if self.standing(address, &client.key) == Standing::Own {
+            self.end_lease(address);
+        }
+        Answer::Nak(NakReason::NotPermitted)
+    }
+
+    /// Whether nobody else has a claim on the address, and the client none on a better one.
+    fn available(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> Decision {
+        let refused = |reason| Err(Answer::Nak(reason));
+        let free = |address| match self.standing_for(address, client, scope) {
             Standing::Own => Ok(()),
             Standing::Anothers => Err(NakReason::HeldByAnother),
             Standing::Resting => Err(NakReason::Resting),
@@ -199,7 +211,13 @@ impl<S: LeaseStore> LeaseManager<S> {
                 Holder::Nobody | Holder::This => Ok(()),
                 Holder::Another => Err(NakReason::HeldByAnother),
             },
+        };
+        if let Some(reserved) = self.reservation(scope).filter(|reserved| *reserved != address)
+            && free(reserved).is_ok()
+        {
+            return refused(NakReason::Reserved);
         }
+        free(address).map_or_else(refused, |()| Ok(address))
     }
 
     fn on_link(&self, scope: &Scope<'_>, address: Ipv4Addr) -> bool {
@@ -215,26 +233,30 @@ impl<S: LeaseStore> LeaseManager<S> {
     }
 
     /// Writes the lease into the batch; a lease of another address on the link ends with it: one binding for each
-    /// client and link.
+    /// client and link. So does a lease of the address by another interface of the same host.
     fn grant(
         &mut self,
         client: &Client,
-        link: Option<LinkId>,
+        scope: &Scope<'_>,
         address: Ipv4Addr,
-        pool: PoolId,
         secs: u32,
         extends: bool,
     ) -> Answer {
-        let other = link
+        let other = self
+            .link(scope)
             .and_then(|link| self.binding(&client.key, link))
             .filter(|other| *other != address && self.standing(*other, &client.key) == Standing::Own);
+        if self.standing(address, &client.key) == Standing::Anothers {
+            self.end_lease(address);
+        }
         let renewal = self.standing(address, &client.key) == Standing::Own;
         let held = self.held(address);
         let starts = held.filter(|_| renewal).map_or(self.now, |held| held.starts);
         let expires = self.now.plus(secs);
         let mut holder = client.clone();
         if let Some(held) = held.filter(|_| renewal) {
-            remember(&mut holder, &held.client);
+            // Some clients name themselves only once.
+            holder.hostname = holder.hostname.or_else(|| held.client.hostname.map(Into::into));
         }
         // A client that sends its REQUEST twice within a second gets the same answer, and the disk has it already.
         let unchanged = renewal
@@ -251,23 +273,11 @@ impl<S: LeaseStore> LeaseManager<S> {
         }
         if !unchanged {
             let written = if renewal { LeaseEvent::Renewed } else { LeaseEvent::Granted };
-            let lease = self.new_lease(address, pool, holder, LeaseState::Active, starts, expires);
+            let lease = self.new_lease(address, holder, LeaseState::Active, starts, expires);
             self.push(written, lease, declines);
         }
-        Answer::Ack { address, pool, lease_secs: secs, event, starts }
+        Answer::Ack { address, lease_secs: secs, event, starts }
     }
 }
 
-type Decision = Result<(Ipv4Addr, PoolId), Answer>;
-
-/// A renewal goes past the relay (RFC 2131 §4.3.2): what the relay told of the client stays known.
-fn remember(client: &mut Client, before: &ClientRef<'_>) {
-    if client.relay.is_none() && client.circuit_id.is_none() && client.remote_id.is_none() {
-        client.relay = before.relay;
-        client.circuit_id = before.circuit_id.map(Into::into);
-        client.remote_id = before.remote_id.map(Into::into);
-    }
-    if client.hostname.is_none() {
-        client.hostname = before.hostname.map(Into::into);
-    }
-}
+type Decision = Result<Ipv4Addr, Answer>;

@@ -44,9 +44,18 @@ impl ClientKey {
         Self(bytes.into())
     }
 
-    /// By the relay's circuit-id (RFC 3046 §3.1).
-    pub fn by_circuit(circuit: &[u8]) -> Self {
-        Self::tagged(3, circuit)
+    /// By the relay's circuit-id and remote-id (RFC 3046 §3). A circuit-id is unique at its relay only, so where
+    /// nothing else names the far end, the relay itself belongs to the identity.
+    pub fn by_circuit(relay: Option<Ipv4Addr>, circuit: &[u8], remote: Option<&[u8]>) -> Self {
+        let mut bytes = vec![3, u8::from(remote.is_some())];
+        // A sub-option has at most 255 bytes (RFC 3046 §2.0).
+        bytes.push(u8::try_from(circuit.len()).unwrap_or(u8::MAX));
+        bytes.extend_from_slice(circuit);
+        match remote {
+            Some(remote) => bytes.extend_from_slice(remote),
+            None => bytes.extend(relay.unwrap_or(Ipv4Addr::UNSPECIFIED).octets()),
+        }
+        Self(bytes.into())
     }
 
     /// From the bytes of [`ClientKey::as_bytes`], as the lease file keeps them.

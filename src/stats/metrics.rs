@@ -68,6 +68,8 @@ cells! {
             DropBareRequest { reason = "bare-request" },
             DropOtherServer { reason = "other-server" },
             DropExhausted { reason = "exhausted" },
+            DropStranger { reason = "stranger" },
+            DropClass { reason = "class" },
             DropNotHolder { reason = "not-holder" },
             DropNoServerAddress { reason = "no-server-address" },
             DropUnknownClient { reason = "unknown-client" },

@@ -1,6 +1,6 @@
 //! One test for each rule of RFC 2131 §4.3 that the handler decides.
 
-use super::world::{FAR, LAN, Script, Sent, ip, pipeline, run, silence};
+use super::world::{Script, Sent, ip, pipeline, run, silence};
 use crate::dhcp::{Outcome, Pipeline, ReplyKind, Silence, What};
 use crate::lease::{Answer, Declined, NakReason, Offered, Released, SilenceReason};
 
@@ -118,7 +118,6 @@ fn ack_tells_a_grant_from_a_renewal() {
     ] {
         let answer = Answer::Ack {
             address: ip("10.0.0.100"),
-            pool: LAN,
             lease_secs: 77,
             event,
             starts: crate::lease::Timestamp(1),
@@ -184,7 +183,11 @@ fn inform_asks_nothing_of_the_engine() {
 fn inform_is_never_answered_to_a_stranger() {
     let pipeline = pipeline(|_| {});
     assert_eq!(silence(&pipeline, &Sent::new(8)), Silence::Incomplete);
-    assert_eq!(silence(&pipeline, &Sent::new(8).ciaddr("8.8.8.8")), Silence::UnknownSubnet);
+    assert_eq!(silence(&pipeline, &Sent::new(8).ciaddr("8.8.8.8")), Silence::Stranger);
+    let spoofed = Sent::new(8).ciaddr("10.0.0.7").unicast("10.0.0.8", "10.0.0.1");
+    assert_eq!(silence(&pipeline, &spoofed), Silence::Stranger);
+    let mut holder = Script { holds: Some(ip("10.0.0.7")), ..Script::default() };
+    assert_eq!(kind(&run(&pipeline, &spoofed, &mut holder)), Some(ReplyKind::Ack));
     assert_eq!(silence(&pipeline, &Sent::new(8).unicast("8.8.8.8", "10.0.0.1")), Silence::UnknownSubnet);
     assert_eq!(
         silence(&pipeline, &Sent::new(8).ciaddr("8.8.8.8").giaddr("10.9.0.1")),
@@ -212,25 +215,55 @@ fn only_messages_that_change_leases_need_the_write_transaction() {
 #[test]
 fn identity_follows_the_configuration() {
     use crate::config::model::IdentifyBy;
-    let sent = Sent::new(1).option(61, &[9, 9]).option(82, &[1, 1, 7]);
-    for (by, expected) in [
-        (IdentifyBy::ClientId, &[1, 9, 9][..]),
-        (IdentifyBy::Mac, &[2, 1, 2, 0, 0, 0, 0, 1]),
-        (IdentifyBy::CircuitId, &[3, 7]),
-    ] {
-        let pipeline = pipeline(|config| config.dhcp.common.identify_by = by);
-        let packet = sent.packet();
-        assert_eq!(pipeline.accept(&packet).unwrap().client().key.as_bytes(), expected);
-    }
+    let relayed = || Sent::new(1).giaddr("10.9.0.1").option(61, &[9, 9]);
+    let key = |by, sent: &Sent| {
+        let mut script = Script { offered: Offered::Address(ip("10.9.0.100")), ..Script::default() };
+        run(&pipeline(|config| config.dhcp.subnets[0].common.identify_by = by), sent, &mut script);
+        script.client.unwrap().key.as_bytes().to_vec()
+    };
+    let sent = relayed().option(82, &[1, 1, 7]);
+    assert_eq!(key(IdentifyBy::ClientId, &sent), [1, 9, 9]);
+    assert_eq!(key(IdentifyBy::Mac, &sent), [2, 1, 2, 0, 0, 0, 0, 1]);
+    assert_eq!(key(IdentifyBy::CircuitId, &sent), [3, 0, 1, 7, 10, 9, 0, 1], "unique at its relay only");
+    let sent = relayed().option(82, &[1, 1, 7, 2, 1, 8]);
+    assert_eq!(key(IdentifyBy::CircuitId, &sent), [3, 1, 1, 7, 8]);
     let nobody = Sent::new(1).field(2, &[0]);
     assert_eq!(silence(&pipeline(|_| {}), &nobody), Silence::NoIdentity);
 }
 
 #[test]
+fn option_82_without_a_relay_identifies_nobody() {
+    use crate::config::model::IdentifyBy;
+    let mut script = Script::default();
+    let by_circuit = pipeline(|config| config.dhcp.subnets[1].common.identify_by = IdentifyBy::CircuitId);
+    run(&by_circuit, &Sent::new(1).option(82, &[1, 1, 7]), &mut script);
+    let client = script.client.unwrap();
+    assert_eq!(client.key.as_bytes(), [2, 1, 2, 0, 0, 0, 0, 1]);
+    assert_eq!(client.circuit_id, None);
+}
+
+#[test]
+fn a_renewal_past_the_relay_is_known_by_its_circuit() {
+    use crate::config::model::IdentifyBy;
+    use crate::dhcp::client::Whereabouts;
+    let told = Whereabouts {
+        relay: Some(ip("10.9.0.1")),
+        circuit_id: Some([7][..].into()),
+        remote_id: Some([8][..].into()),
+    };
+    let mut script = Script { whereabouts: Some((ip("10.9.0.100"), told)), ..Script::default() };
+    let by_circuit = pipeline(|config| config.dhcp.subnets[0].common.identify_by = IdentifyBy::CircuitId);
+    let renewal = Sent::new(3).ciaddr("10.9.0.100").unicast("10.9.0.100", "10.0.0.1");
+    run(&by_circuit, &renewal, &mut script);
+    let client = script.client.unwrap();
+    assert_eq!(client.key.as_bytes(), [3, 1, 1, 7, 8]);
+    assert_eq!((client.relay, client.remote_id.as_deref()), (Some(ip("10.9.0.1")), Some(&[8][..])));
+}
+
+#[test]
 fn what_the_relay_tells_is_remembered() {
     let sent = Sent::new(1).giaddr("10.9.0.1").option(82, &[1, 2, 7, 7, 2, 1, 8]).option(12, b"box\0");
-    let mut script =
-        Script { offered: Offered::Address { address: ip("10.9.0.100"), pool: FAR }, ..Script::default() };
+    let mut script = Script { offered: Offered::Address(ip("10.9.0.100")), ..Script::default() };
     run(&pipeline(|_| {}), &sent, &mut script);
     let client = script.client.unwrap();
     assert_eq!(client.relay, Some(ip("10.9.0.1")));

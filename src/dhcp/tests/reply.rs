@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::world::{ETH0, FAR, LO, Script, Sent, ip, options, pipeline, reply, run};
+use super::world::{ETH0, LO, Script, Sent, ip, options, pipeline, reply, run};
 use crate::config::model::{Boot, LeaseTime};
 use crate::dhcp::{Destination, Outcome, Pipeline, Reply};
 use crate::lease::{Answer, NakReason, Offered};
@@ -16,8 +16,7 @@ fn selecting() -> Sent {
 }
 
 fn relayed(pipeline: &Pipeline, sent: &Sent) -> (Reply, Wire) {
-    let mut script =
-        Script { offered: Offered::Address { address: ip("10.9.0.100"), pool: FAR }, ..Script::default() };
+    let mut script = Script { offered: Offered::Address(ip("10.9.0.100")), ..Script::default() };
     match run(pipeline, sent, &mut script) {
         Outcome::Reply(reply) => {
             let wire = Wire::read(&reply.bytes);
@@ -193,7 +192,7 @@ fn on_loopback_everything_goes_back_to_the_sender() {
 #[test]
 fn an_inform_gets_options_but_no_lease() {
     let pipeline = pipeline(|_| {});
-    let sent = Sent::new(8).ciaddr("10.0.0.7").option(55, &[51, 58, 3, 6]);
+    let sent = Sent::new(8).ciaddr("10.0.0.7").unicast("10.0.0.7", "10.0.0.1").option(55, &[51, 58, 3, 6]);
     let (to_ciaddr, wire) = reply(&pipeline, &sent);
     assert_eq!(to_ciaddr.to, Destination::Unicast(SocketAddrV4::new(ip("10.0.0.7"), 68)));
     assert_eq!((wire.ciaddr, wire.yiaddr), (ip("10.0.0.7"), Ipv4Addr::UNSPECIFIED));

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::config::model::*;
+use crate::dhcp::client::Whereabouts;
 use crate::dhcp::leases::Leases;
 use crate::dhcp::{InterfaceInfo, Outcome, Packet, Pipeline, Reply, Silence};
 use crate::lease::{
-    AckEvent, Answer, Ask, Client, Declined, Offered, PoolId, Released, Scope, Timestamp, Topology,
+    AckEvent, Answer, Ask, Client, Declined, HardwareAddress, Offered, PoolId, Released, Scope, Timestamp,
+    Topology,
 };
 use crate::protocol::tests::wire::{self, Wire};
 
@@ -248,17 +250,21 @@ pub(super) struct Script {
     pub(super) declined: Declined,
     pub(super) asked: Vec<String>,
     pub(super) client: Option<Client>,
+    pub(super) whereabouts: Option<(Ipv4Addr, Whereabouts)>,
+    pub(super) holds: Option<Ipv4Addr>,
 }
 
 impl Default for Script {
     fn default() -> Self {
         Self {
-            offered: Offered::Address { address: ip("10.0.0.100"), pool: LAN },
+            offered: Offered::Address(ip("10.0.0.100")),
             answer: None,
             released: Released::Done,
-            declined: Declined::Done { pool: LAN, hold: Duration::from_secs(600) },
+            declined: Declined::Done(Duration::from_secs(600)),
             asked: Vec::new(),
             client: None,
+            whereabouts: None,
+            holds: None,
         }
     }
 }
@@ -276,7 +282,7 @@ impl Leases for Script {
         client: &Client,
         scope: &Scope<'_>,
         ask: Ask,
-        lease_secs: &dyn Fn(PoolId) -> u32,
+        lease_secs: &dyn Fn(Ipv4Addr) -> u32,
     ) -> Answer {
         self.client = Some(client.clone());
         self.asked.push(format!("{ask:?} {:?}", scope.pools.iter().map(|p| p.0).collect::<Vec<_>>()));
@@ -286,10 +292,17 @@ impl Leases for Script {
             | Ask::InitReboot(address)
             | Ask::Renewing(address)
             | Ask::Rebinding(address)) = ask;
-            let pool = *scope.pools.first().unwrap();
             let event = AckEvent::Granted;
-            Answer::Ack { address, pool, lease_secs: lease_secs(pool), event, starts: Timestamp(1) }
+            Answer::Ack { address, lease_secs: lease_secs(address), event, starts: Timestamp(1) }
         })
+    }
+
+    fn whereabouts(&self, address: Ipv4Addr, _: &HardwareAddress) -> Option<Whereabouts> {
+        self.whereabouts.as_ref().filter(|(known, _)| *known == address).map(|(_, told)| told.clone())
+    }
+
+    fn holds(&self, _: &Client, address: Ipv4Addr) -> bool {
+        self.holds == Some(address)
     }
 
     fn release(&mut self, _: &Client, address: Ipv4Addr) -> Released {

@@ -1,6 +1,7 @@
 //! Tests of the lease layer as a whole: the rules, a model that random messages are compared with, the lease file, the
 //! keeper. What they share stands here.
 
+mod hosts;
 mod keeper;
 mod memory;
 mod model;
@@ -94,10 +95,10 @@ pub(super) fn ip(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
 }
 
-pub(super) const LAN: Scope<'static> = Scope { subnets: &[SubnetId(0)], pools: &[PoolId(0)] };
-pub(super) const OTHER: Scope<'static> = Scope { subnets: &[SubnetId(1)], pools: &[PoolId(1)] };
+pub(super) const LAN: Scope<'static> = Scope { subnets: &[SubnetId(0)], pools: &[PoolId(0)], host: None };
+pub(super) const OTHER: Scope<'static> = Scope { subnets: &[SubnetId(1)], pools: &[PoolId(1)], host: None };
 
-pub(super) fn hour(_: PoolId) -> u32 {
+pub(super) fn hour(_: Ipv4Addr) -> u32 {
     3600
 }
 
@@ -111,7 +112,7 @@ pub(super) fn acked(answer: Answer) -> Option<Ipv4Addr> {
 
 pub(super) fn offered(offered: Offered) -> Option<Ipv4Addr> {
     match offered {
-        Offered::Address { address, .. } => Some(address),
+        Offered::Address(address) => Some(address),
         Offered::Exhausted => None,
     }
 }

@@ -128,7 +128,7 @@ impl World {
                 }
             }
             Move::Decline(n, a) => {
-                if let Declined::Done { hold, .. } = self.engine().decline(&client(n), address(a)) {
+                if let Declined::Done(hold) = self.engine().decline(&client(n), address(a)) {
                     let holder = self.pending.holder(address(a), now);
                     assert!(holder.is_none_or(|holder| holder == n));
                     assert!(!self.pending.rests(address(a), now));

@@ -112,7 +112,7 @@ fn second_pool_serves_when_the_first_is_full() {
     let two = subnet("b", "10.0.1.0/24", Some("s"), &[("p", "10.0.1.10-10.0.1.11")]);
     let topology = Topology::lay_out(&common(), &[one, two]);
     assert_eq!(topology.link(SubnetId(1)), [SubnetId(1), SubnetId(0)]);
-    let scope = Scope { subnets: topology.link(SubnetId(0)), pools: &[PoolId(0), PoolId(1)] };
+    let scope = Scope { subnets: topology.link(SubnetId(0)), pools: &[PoolId(0), PoolId(1)], host: None };
     let mut engine = MemoryStore::default().manager(&topology, Offers::private());
     let mut got: Vec<_> = (0..4)
         .map(|n| engine.at(START, |m| offered(m.discover(&client(n), &scope, None))).unwrap())
@@ -188,10 +188,7 @@ fn renewal_keeps_the_start_and_moves_the_end() {
     let address = engine.lease(START, 1);
     let later = START.plus(1800);
     let answer = engine.ask_at(later, 1, Ask::Renewing(address));
-    assert_eq!(
-        answer,
-        Answer::Ack { address, pool: PoolId(0), lease_secs: 3600, event: AckEvent::Renewed, starts: START }
-    );
+    assert_eq!(answer, Answer::Ack { address, lease_secs: 3600, event: AckEvent::Renewed, starts: START });
     let lease = engine.lease_at(address).unwrap();
     assert_eq!((lease.starts, lease.expires), (START, later.plus(3600)));
 }
@@ -254,10 +251,7 @@ fn decline_quarantines_address() {
     let address = engine.lease(START, 1);
     assert_eq!(engine.at(START, |m| m.decline(&client(2), address)), Declined::NotHolder);
     let hold = Duration::from_secs(600);
-    assert_eq!(
-        engine.at(START, |m| m.decline(&client(1), address)),
-        Declined::Done { pool: PoolId(0), hold }
-    );
+    assert_eq!(engine.at(START, |m| m.decline(&client(1), address)), Declined::Done(hold));
     assert_eq!(engine.lease_of(&client(1).key, &LAN), None);
     assert_eq!(engine.ask_at(START, 1, Ask::Selecting(address)), Answer::Nak(NakReason::Resting));
     let other = engine.lease(START, 1);
@@ -287,17 +281,14 @@ fn rest_doubles_until_a_client_has_lived_with_the_address() {
     for expected in [600, 1200, 2400, 4800, 7200, 7200] {
         assert_eq!(engine.lease(now, 1), address);
         let hold = Duration::from_secs(expected);
-        assert_eq!(
-            engine.at(now, |m| m.decline(&client(1), address)),
-            Declined::Done { pool: PoolId(0), hold }
-        );
+        assert_eq!(engine.at(now, |m| m.decline(&client(1), address)), Declined::Done(hold));
         now = now.plus(u32::try_from(expected).unwrap());
     }
     engine.lease(now, 1);
     assert!(acked(engine.ask_at(now.plus(60), 1, Ask::Renewing(address))).is_some());
     let hold = Duration::from_secs(600);
     let declined = engine.at(now.plus(61), |m| m.decline(&client(1), address));
-    assert_eq!(declined, Declined::Done { pool: PoolId(0), hold });
+    assert_eq!(declined, Declined::Done(hold));
 }
 
 #[test]
@@ -368,11 +359,15 @@ fn infinite_lease_never_ends() {
 }
 
 #[test]
-fn what_the_relay_told_is_remembered_when_the_client_renews_past_it() {
+fn what_the_relay_told_is_known_of_the_current_holder_only() {
     let mut engine = engine(POOL);
     let relayed = Client { relay: Some(ip("10.0.0.1")), circuit_id: Some(b"port 7"[..].into()), ..client(1) };
     let address = ip("10.0.0.150");
     engine.at(START, |m| m.request(&relayed, &LAN, Ask::Selecting(address), &hour));
-    assert!(acked(engine.ask_at(START.plus(60), 1, Ask::Renewing(address))).is_some());
-    assert_eq!(engine.lease_at(address).unwrap().client.circuit_id.as_deref(), Some(&b"port 7"[..]));
+    let circuit = |engine: &LeaseManager<MemoryStore>, n: u32| {
+        engine.holder(address, &client(n).hardware).and_then(|known| known.circuit_id.map(<[u8]>::to_vec))
+    };
+    assert_eq!(circuit(&engine, 1).as_deref(), Some(&b"port 7"[..]));
+    assert_eq!(circuit(&engine, 2), None, "another hardware address");
+    engine.at(START.plus(3601), |m| assert!(m.holder(address, &client(1).hardware).is_none(), "ran out"));
 }

@@ -227,6 +227,8 @@ fn counter_of(silence: Silence) -> Counter {
         Silence::BareRequest => Counter::DropBareRequest,
         Silence::OtherServer => Counter::DropOtherServer,
         Silence::Exhausted => Counter::DropExhausted,
+        Silence::Stranger => Counter::DropStranger,
+        Silence::Class => Counter::DropClass,
         Silence::NotHolder => Counter::DropNotHolder,
         Silence::NoServerAddress => Counter::DropNoServerAddress,
         Silence::Lease(SilenceReason::UnknownClient) => Counter::DropUnknownClient,
