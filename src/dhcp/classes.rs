@@ -138,7 +138,9 @@ fn has(field: Field, pattern: &Pattern, facts: &Facts<'_>) -> bool {
     match field {
         Field::Mac => fits::colons(pattern, message.hardware().bytes()),
         Field::VendorClass => is(message.vendor_class()),
-        Field::UserClass => is(message.user_class()) || parts(message.user_class()).any(|part| is(Some(part))),
+        Field::UserClass => {
+            is(message.user_class()) || parts(message.user_class()).any(|part| is(Some(part)))
+        }
         Field::ClientId => {
             is(message.client_id()) || message.client_id().is_some_and(|id| fits::colons(pattern, id))
         }

@@ -6,7 +6,7 @@
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `choose`, [`request`] | the rules: begin, commit, release, decline · DISCOVER · REQUEST |
 //! | `cache`, `record`, `free`, `batch` | what is committed, in memory · one lease, packed · free addresses · what is pending |
-//! | [`offers`] | offered addresses, in shared memory |
+//! | [`offers`], `table` | offered addresses, in shared memory · the table that they stand in |
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
@@ -37,6 +37,7 @@ mod rows;
 mod schema;
 pub mod sqlite;
 pub mod store;
+mod table;
 pub mod types;
 
 pub use clock::LeaseClock;
