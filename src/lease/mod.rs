@@ -6,7 +6,7 @@
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `choose`, [`request`] | the rules: begin, commit, release, decline · DISCOVER · REQUEST |
 //! | `cache`, `record`, `free`, `batch` | what is committed, in memory · one lease, packed · free addresses · what is pending |
-//! | [`offers`], `table` | offered addresses, in shared memory · the table that they stand in |
+//! | [`offers`], [`probes`], `table` | in shared memory: offered addresses · who uses free ones · the tables they stand in |
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
@@ -30,6 +30,7 @@ mod lock;
 pub mod offers;
 pub mod pools;
 mod prepare;
+pub mod probes;
 pub mod reader;
 mod record;
 pub mod request;
@@ -48,6 +49,7 @@ pub use keep::{Keeper, Step};
 pub use offers::{OFFER_WORDS, Offers};
 pub use pools::{PoolSpec, SubnetSpec, Topology};
 pub use prepare::prepare;
+pub use probes::{Answered, Finding, PROBE_WORDS, Probes};
 pub use reader::{LeaseRow, ListFilter, list};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
 pub use sqlite::{PATIENCE, SqliteStore};
