@@ -112,6 +112,20 @@ events! {
     DhcpPoolExhausted "DHCP_POOL_EXHAUSTED" Warn;
     /// A packet was dropped: malformed, or not to be answered.
     DhcpPacketDropped "DHCP_PACKET_DROPPED" Debug;
+    /// A packet named a relay, a client or a sender by an address that no host can have; it was dropped.
+    DhcpAddressSpoofed "DHCP_ADDRESS_SPOOFED" Debug;
+    /// A client was not heard: `dhcp.security.deny` names its hardware address.
+    DhcpClientDenied "DHCP_CLIENT_DENIED" Debug;
+    /// A client was not heard: `dhcp.security.allow` does not name its hardware address.
+    DhcpClientNotAllowed "DHCP_CLIENT_NOT_ALLOWED" Debug;
+    /// A relay was not heard: it lies outside `dhcp.security.trusted_relays`.
+    DhcpRelayUntrusted "DHCP_RELAY_UNTRUSTED" Info;
+    /// A client sent more than `dhcp.security.client_rate`; what was too much was dropped.
+    DhcpClientRateLimited "DHCP_CLIENT_RATE_LIMITED" Info;
+    /// A client was not answered: it has no reservation, and `dhcp.security.unknown_clients` is `ignore`.
+    DhcpClientUnknown "DHCP_CLIENT_UNKNOWN" Debug;
+    /// A client got no lease: its circuit has `dhcp.security.max_leases_per_circuit` already.
+    DhcpCircuitFull "DHCP_CIRCUIT_FULL" Info;
     /// Handling one packet panicked; the packet was dropped, the service goes on.
     DhcpPacketPanicked "DHCP_PACKET_PANICKED" Error;
     /// The lease file could not be written: no ACK leaves until it can.

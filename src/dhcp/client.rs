@@ -4,18 +4,22 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use crate::config::model::{Host, IdentifyBy};
+use crate::config::model::IdentifyBy;
 use crate::lease::{Client, ClientKey, ClientRef, HostId, PoolId, Scope};
 use crate::protocol::DhcpMessage;
 
+use super::classes::Facts;
 use super::leases::Leases;
-use super::outcome::Silence;
+use super::outcome::{Outcome, Silence};
+use super::security::Verdict;
 use super::{Pipeline, Request};
 
 /// Who asks.
 #[derive(Debug)]
 pub(super) struct Asker<'p> {
     pub(super) client: Client,
+    /// Places in `dhcp.classes`, in the order in which they are applied.
+    pub(super) classes: Vec<usize>,
     pub(super) host: Option<HostId>,
     pub(super) pools: Cow<'p, [PoolId]>,
 }
@@ -37,22 +41,31 @@ impl Pipeline {
         &self,
         request: &Request<'_>,
         leases: &L,
-    ) -> Result<Asker<'_>, Silence> {
+    ) -> Result<Asker<'_>, Outcome> {
         let link = self.scopes.link(request.link).ok_or(Silence::UnknownSubnet)?;
         let first = self.first_subnet(request).ok_or(Silence::UnknownSubnet)?;
         let message = &request.message;
         let client = of(message, first.common.identify_by, leases).ok_or(Silence::NoIdentity)?;
+        let interface = self.interface(request).map_or("", |interface| interface.name.as_str());
+        let classes = self.classes.of(&Facts {
+            message,
+            circuit_id: client.circuit_id.as_deref(),
+            remote_id: client.remote_id.as_deref(),
+            relay: client.relay,
+            interface,
+        });
+        if self.classes.drops(&classes) {
+            return Err(Silence::Class.into());
+        }
         let host = link.subnets().first().and_then(|subnet| {
             self.topology.host_of(self.topology.link_of(*subnet), &ClientRef::from(&client))
         });
-        let pools = Cow::Borrowed(link.pools());
-        Ok(Asker { client, host, pools })
-    }
-
-    /// The host that the client is, if `subnet` lists it: what a host is given counts on its own subnet only.
-    pub(super) fn host_on(&self, asker: &Asker<'_>, subnet: crate::lease::SubnetId) -> Option<&Host> {
-        let spec = self.topology.host(asker.host?).filter(|spec| spec.subnet == subnet)?;
-        self.config.dhcp.subnets.get(usize::from(subnet.0))?.hosts.get(spec.place)
+        match self.security.judge_client(host.is_some()) {
+            Verdict::Allow => {}
+            Verdict::Refuse(refusal) => return Err(refusal.outcome(message, request.from)),
+        }
+        let pools = self.classes.pools(link.pools(), &classes);
+        Ok(Asker { client, classes: classes.iter().collect(), host, pools })
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::net::Ipv4Addr;
 
+use crate::config::model::Bootp;
 use crate::lease::{AckEvent, Answer, Ask, Declined, Offered, Released, Scope, SubnetId};
-use crate::protocol::MessageType;
+use crate::protocol::{MessageType, code};
 
 use super::client::Asker;
 use super::leases::Leases;
@@ -27,7 +28,7 @@ impl Pipeline {
         };
         let asker = match self.recognise(request, leases) {
             Ok(asker) => asker,
-            Err(silence) => return silence.into(),
+            Err(outcome) => return outcome,
         };
         let talk = Talk { request, asker: &asker, scope: asker.scope(link) };
         match request.message.kind() {
@@ -36,6 +37,7 @@ impl Pipeline {
             MessageType::Decline => self.decline(&talk, leases),
             MessageType::Release => self.release(&talk, leases),
             MessageType::Inform => self.inform(&talk, leases),
+            MessageType::Bootp => self.bootp(&talk, leases),
             MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
                 Silence::NotForServers.into()
             }
@@ -46,15 +48,30 @@ impl Pipeline {
     fn discover<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
         let message = &talk.request.message;
         match leases.discover(&talk.asker.client, &talk.scope, message.requested_address()) {
+            // RFC 4039 §3.1: granted at once.
+            Offered::Address(address) if talk.request.rapid => {
+                self.grant(talk, Ask::Selecting(address), leases)
+            }
             Offered::Address(address) => {
                 let lease_secs = self.lease_secs(talk, address);
                 let grant = Grant { kind: ReplyKind::Offer, address, lease_secs };
                 reply(self.granting(talk, grant, self.event(talk.request, What::Offered, Some(address))))
             }
-            Offered::Exhausted => Outcome::Silence {
-                reason: Silence::Exhausted,
-                event: self.event(talk.request, What::Exhausted, None),
-            },
+            Offered::Exhausted => self.exhausted(talk),
+        }
+    }
+
+    /// A client that asks whether it may choose an address of its own (RFC 2563 §2.3) is told so, where the
+    /// configuration says; all others are met with silence.
+    fn exhausted(&self, talk: &Talk<'_>) -> Outcome {
+        let event = self.event(talk.request, What::Exhausted, None);
+        let asked = talk.request.message.option(code::AUTO_CONFIGURE).is_some();
+        let first = talk.scope.subnets.first().filter(|_| asked);
+        match first.and_then(|first| self.place_in(talk.asker, *first, None)) {
+            Some(place) if place.options.get(code::AUTO_CONFIGURE).is_some() => {
+                reply(self.turning_away(talk, &place, event))
+            }
+            _ => Outcome::Silence { reason: Silence::Exhausted, event },
         }
     }
 
@@ -82,9 +99,13 @@ impl Pipeline {
             Answer::Ack { address, lease_secs, event, .. } => {
                 let renewed = event == AckEvent::Renewed;
                 let what = if renewed { What::Renewed { lease_secs } } else { What::Granted { lease_secs } };
-                let grant = Grant { kind: ReplyKind::Ack, address, lease_secs };
+                let bootp = request.message.kind() == MessageType::Bootp;
+                let kind = if bootp { ReplyKind::Bootp } else { ReplyKind::Ack };
+                let grant = Grant { kind, address, lease_secs };
                 reply(self.granting(talk, grant, self.event(request, what, Some(address))))
             }
+            // BOOTP knows no refusal.
+            Answer::Nak(_) if request.message.kind() == MessageType::Bootp => Silence::Bootp.into(),
             Answer::Nak(reason) => {
                 let event = self.event(request, What::Nak(reason), Some(address(ask)));
                 reply(self.refusing(request, reason.message(), event))
@@ -122,6 +143,36 @@ impl Pipeline {
         }
     }
 
+    /// RFC 951, RFC 1534 §2: one packet each way, and no word of the time, so what is given is given for ever. A client
+    /// that knows its address is told the rest.
+    fn bootp<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
+        let request = talk.request;
+        if !request.message.ciaddr().is_unspecified() {
+            return self.inform(talk, leases);
+        }
+        let only = match self.config.dhcp.bootp {
+            Bootp::Dynamic => None,
+            Bootp::Reserved => match talk.asker.host.and_then(|host| self.topology.host(host)?.address) {
+                Some(reserved) => Some(reserved),
+                None => return Silence::Bootp.into(),
+            },
+            Bootp::Off => return Silence::Bootp.into(),
+        };
+        match leases.discover(&talk.asker.client, &talk.scope, None) {
+            Offered::Address(address) if only.is_none_or(|only| only == address) => {
+                self.grant(talk, Ask::Selecting(address), leases)
+            }
+            Offered::Address(_) => {
+                leases.withdraw_offer(&talk.asker.client, &talk.scope);
+                Silence::Bootp.into()
+            }
+            Offered::Exhausted => Outcome::Silence {
+                reason: Silence::Exhausted,
+                event: self.event(request, What::Exhausted, None),
+            },
+        }
+    }
+
     /// RFC 2131 §4.3.5: parameters for an address that was not leased from us; no lease is made.
     ///
     /// The answer goes to an address that the sender names, so it must be one of the link's, and not a stranger's:
@@ -137,26 +188,27 @@ impl Pipeline {
         }
         // On the loopback interface the answer goes to the sender, whatever its address.
         let on_loopback = self.interface(request).is_some_and(|interface| interface.loopback);
-        if !(on_loopback || relayed || client == source || leases.holds(&asker.client, client)) {
-            return Silence::Stranger.into();
-        }
         let subnet = self.topology.subnet_of(client).filter(|subnet| scope.subnets.contains(subnet));
         let place = match subnet {
             Some(subnet) => self.place_in(asker, subnet, Some(client)),
             None if on_loopback => scope.subnets.first().and_then(|first| self.place_in(asker, *first, None)),
             None => None,
         };
-        match place {
-            Some(place) => {
-                let event = self.event(request, What::Informed, Some(client));
-                reply(self.informing(talk, &place, client, event))
-            }
-            None => Silence::UnknownSubnet.into(),
+        let Some(place) = place else {
+            return Silence::UnknownSubnet.into();
+        };
+        if !(on_loopback || relayed || client == source || leases.holds(&asker.client, client)) {
+            return Silence::Stranger.into();
         }
+        let event = self.event(request, What::Informed, Some(client));
+        reply(self.informing(talk, &place, client, event))
     }
 
     /// How long the client may have an address.
     fn lease_secs(&self, talk: &Talk<'_>, address: Ipv4Addr) -> u32 {
+        if talk.request.message.kind() == MessageType::Bootp {
+            return terms::INFINITE_SECS;
+        }
         // The engine names addresses of this generation only, so a place is always found.
         let place = self.place(talk.asker, address);
         place.map_or(0, |place| terms::lease_secs(place.lease_time(), talk.request.message.lease_time_secs()))
@@ -178,7 +230,7 @@ impl Pipeline {
         let first = || self.scopes.link(request.link).and_then(|link| link.subnets().first().copied());
         let subnet: SubnetId = address.and_then(|address| self.topology.subnet_of(address)).or_else(first)?;
         let message = &request.message;
-        Some(Event { what, address, hardware: *message.hardware(), xid: message.xid(), subnet })
+        Some(Event { what, address, hardware: *message.hardware(), xid: message.xid(), subnet: Some(subnet) })
     }
 }
 

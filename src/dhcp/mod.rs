@@ -22,6 +22,7 @@ pub mod leases;
 pub mod options;
 pub mod outcome;
 mod place;
+pub mod rate;
 mod reply;
 pub mod scope;
 pub mod security;
@@ -32,15 +33,18 @@ mod tests;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::model::Subnet;
 use crate::lease::Topology;
-use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
+use crate::protocol::{DhcpMessage, DhcpParser, MessageType, code};
 
+use classes::Classes;
 use leases::Leases;
 use options::OptionsManager;
 pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};
+use rate::Rates;
 use scope::{LinkId, ScopeTable};
 use security::{SecurityManager, Verdict};
 
@@ -55,6 +59,7 @@ pub struct Pipeline {
     /// Server identifiers that the configuration names.
     server_ids: Vec<Ipv4Addr>,
     scopes: ScopeTable,
+    classes: Classes,
     security: SecurityManager,
     options: OptionsManager,
 }
@@ -83,6 +88,8 @@ pub struct Packet<'a> {
     pub from: SocketAddrV4,
     /// The destination in its IP header, where the socket tells it.
     pub to: Option<Ipv4Addr>,
+    /// When it was received: time since boot.
+    pub at: Duration,
 }
 
 /// A message that is heard, from a known link.
@@ -94,15 +101,17 @@ pub struct Request<'a> {
     interface: usize,
     from: SocketAddrV4,
     to: Option<Ipv4Addr>,
+    /// A DISCOVER that is to be answered by an ACK (RFC 4039).
+    rapid: bool,
 }
 
 impl Request<'_> {
     /// Step 2: whether handling it may change the lease file, so that it needs the write transaction.
     pub fn writes(&self) -> bool {
         match self.message.kind() {
-            MessageType::Request | MessageType::Release | MessageType::Decline => true,
-            MessageType::Discover
-            | MessageType::Inform
+            MessageType::Request | MessageType::Release | MessageType::Decline | MessageType::Bootp => true,
+            MessageType::Discover => self.rapid,
+            MessageType::Inform
             | MessageType::Offer
             | MessageType::Ack
             | MessageType::Nak
@@ -122,8 +131,14 @@ pub fn check(config: &Config) -> Vec<(String, String, Option<String>)> {
 }
 
 impl Pipeline {
-    /// For a configuration that has passed [`check`]. The interfaces are those of `dhcp.interfaces` that exist.
-    pub fn new(config: Arc<Config>, topology: Arc<Topology>, interfaces: Vec<InterfaceInfo>) -> Self {
+    /// For a configuration that has passed [`check`]. The interfaces are those of `dhcp.interfaces` that exist; the
+    /// rates are those that all workers share, or the default for a dry run.
+    pub fn new(
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+        interfaces: Vec<InterfaceInfo>,
+        rates: Rates,
+    ) -> Self {
         let scopes = ScopeTable::new(&config, &topology, &interfaces);
         let options = OptionsManager::new(&config);
         let subnets = &config.dhcp.subnets;
@@ -132,22 +147,30 @@ impl Pipeline {
         let pools = pools.collect();
         let server_ids = subnets.iter().filter_map(|subnet| subnet.common.server_id);
         let server_ids = config.dhcp.common.server_id.into_iter().chain(server_ids).collect();
-        let security = SecurityManager;
-        Self { config, topology, interfaces, pools, server_ids, scopes, security, options }
+        let security = SecurityManager::new(&config, rates);
+        let classes = Classes::new(&config);
+        Self { config, topology, interfaces, pools, server_ids, scopes, classes, security, options }
     }
 
-    /// Step 1: from bytes to a request that is heard, or the reason why not.
-    pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Silence> {
+    /// Step 1: from bytes to a request that is heard, or the silence that is all it gets.
+    pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Outcome> {
         let message = DhcpParser::parse(packet.bytes).map_err(Silence::Malformed)?;
         let at = self.interfaces.iter().position(|interface| interface.index == packet.interface);
         let (at, interface) =
             at.and_then(|at| Some((at, self.interfaces.get(at)?))).ok_or(Silence::UnknownInterface)?;
-        match self.security.judge(&message, interface, packet.from) {
+        match self.security.judge(&message, interface, packet.from, packet.at) {
             Verdict::Allow => {}
-            Verdict::Refuse(refusal) => return Err(Silence::Refused(refusal)),
+            Verdict::Refuse(refusal) => return Err(refusal.outcome(&message, packet.from)),
         }
-        let link = self.scopes.find(&self.topology, &message, at, packet.to).ok_or(Silence::UnknownSubnet)?;
-        Ok(Request { message, link, interface: at, from: packet.from, to: packet.to })
+        let link = self
+            .scopes
+            .find(&self.topology, &message, at, packet.to, self.config.dhcp.subnet_selection)
+            .ok_or(Silence::UnknownSubnet)?;
+        let dhcp = &self.config.dhcp;
+        let rapid = dhcp.rapid_commit
+            && message.kind() == MessageType::Discover
+            && message.option(code::RAPID_COMMIT).is_some();
+        Ok(Request { rapid, message, link, interface: at, from: packet.from, to: packet.to })
     }
 
     /// Step 3: what becomes of it. Nothing may leave before the engine's changes are committed.

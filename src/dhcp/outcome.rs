@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::lease::{NakReason, SilenceReason, SubnetId};
 use crate::protocol::{HardwareAddress, Malformed};
+use crate::stats::Counter;
 
 use super::security::Refusal;
 
@@ -52,6 +53,8 @@ pub enum ReplyKind {
     Ack,
     /// DHCPNAK.
     Nak,
+    /// BOOTREPLY to a BOOTP client.
+    Bootp,
 }
 
 impl ReplyKind {
@@ -61,6 +64,7 @@ impl ReplyKind {
             Self::Offer => "offer",
             Self::Ack => "ack",
             Self::Nak => "nak",
+            Self::Bootp => "bootp",
         }
     }
 }
@@ -111,6 +115,8 @@ pub enum Silence {
     Stranger,
     /// The client belongs to a class that is dropped.
     Class,
+    /// A BOOTP client, and `dhcp.bootp` has nothing for it.
+    Bootp,
     /// RELEASE or DECLINE of an address that the client does not hold.
     NotHolder,
     /// The interface has no address to be named as the server's.
@@ -122,27 +128,33 @@ pub enum Silence {
 }
 
 impl Silence {
-    /// The label in counters.
-    pub fn reason(self) -> &'static str {
+    /// Its counter. The table of metrics names each reason; nothing else does.
+    pub fn counter(self) -> Counter {
         match self {
-            Self::Malformed(malformed) => malformed.reason(),
-            Self::Refused(refusal) => refusal.reason(),
-            Self::UnknownInterface => "unknown-interface",
-            Self::UnknownSubnet => "unknown-subnet",
-            Self::NotForServers => "not-for-servers",
-            Self::NoIdentity => "no-identity",
-            Self::Incomplete => "incomplete",
-            Self::BareRequest => "bare-request",
-            Self::OtherServer => "other-server",
-            Self::Exhausted => "exhausted",
-            Self::Stranger => "stranger",
-            Self::Class => "class",
-            Self::NotHolder => "not-holder",
-            Self::NoServerAddress => "no-server-address",
-            Self::Lease(SilenceReason::UnknownClient) => "unknown-client",
-            Self::Lease(SilenceReason::NotAuthoritative) => "not-authoritative",
-            Self::Encoding => "encoding",
+            Self::Malformed(malformed) => malformed.counter(),
+            Self::Refused(refusal) => refusal.counter(),
+            Self::UnknownInterface => Counter::DropUnknownInterface,
+            Self::UnknownSubnet => Counter::DropUnknownSubnet,
+            Self::NotForServers => Counter::DropNotForServers,
+            Self::NoIdentity => Counter::DropNoIdentity,
+            Self::Incomplete => Counter::DropIncomplete,
+            Self::BareRequest => Counter::DropBareRequest,
+            Self::OtherServer => Counter::DropOtherServer,
+            Self::Exhausted => Counter::DropExhausted,
+            Self::NotHolder => Counter::DropNotHolder,
+            Self::NoServerAddress => Counter::DropNoServerAddress,
+            Self::Stranger => Counter::DropStranger,
+            Self::Class => Counter::DropClass,
+            Self::Bootp => Counter::DropBootp,
+            Self::Lease(SilenceReason::UnknownClient) => Counter::DropUnknownClient,
+            Self::Lease(SilenceReason::NotAuthoritative) => Counter::DropNotAuthoritative,
+            Self::Encoding => Counter::DropEncoding,
         }
+    }
+
+    /// The label in counters and logs.
+    pub fn reason(self) -> &'static str {
+        self.counter().label()
     }
 }
 
@@ -163,8 +175,8 @@ pub struct Event {
     pub hardware: HardwareAddress,
     /// In which transaction.
     pub xid: u32,
-    /// On which subnet: the address's, else the first of the link.
-    pub subnet: SubnetId,
+    /// On which subnet: the address's, else the first of the link; none where the link is not known yet.
+    pub subnet: Option<SubnetId>,
 }
 
 /// What happened to a lease.
@@ -192,4 +204,6 @@ pub enum What {
     Nak(NakReason),
     /// No address was left for a client.
     Exhausted,
+    /// The security stage refused a packet; the address is the one that it is about, or the relay.
+    Refused(Refusal),
 }

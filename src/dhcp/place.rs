@@ -3,44 +3,52 @@
 
 use std::net::Ipv4Addr;
 
-use crate::config::model::{Boot, Host, LeaseTime, Pool, Subnet};
+use crate::config::model::{Boot, Class, Host, LeaseTime, Pool, Subnet};
 use crate::lease::SubnetId;
 
 use super::Pipeline;
 use super::client::Asker;
-use super::options::OptionSet;
+use super::options::{Layers, PlaceRef};
 
 /// The levels that hold.
 #[derive(Debug)]
 pub(super) struct Place<'p> {
     pub(super) subnet: &'p Subnet,
-    pool: Option<&'p Pool>,
-    host: Option<&'p Host>,
-    pub(super) options: &'p OptionSet,
+    pub(super) pool: Option<&'p Pool>,
+    /// The last applied first.
+    pub(super) classes: Vec<&'p Class>,
+    pub(super) host: Option<&'p Host>,
+    pub(super) options: Layers<'p>,
 }
 
 impl Pipeline {
     /// For an address that the client has or gets; it lies in a subnet of this generation.
-    pub(super) fn place(&self, asker: &Asker<'_>, address: Ipv4Addr) -> Option<Place<'_>> {
+    pub(super) fn place<'p>(&'p self, asker: &'p Asker<'_>, address: Ipv4Addr) -> Option<Place<'p>> {
         self.place_in(asker, self.topology.subnet_of(address)?, Some(address))
     }
 
-    /// For an address that lies elsewhere, or none at all.
-    pub(super) fn place_in(
-        &self,
-        asker: &Asker<'_>,
+    /// For an address of this subnet, or none at all.
+    pub(super) fn place_in<'p>(
+        &'p self,
+        asker: &'p Asker<'_>,
         id: SubnetId,
         address: Option<Ipv4Addr>,
-    ) -> Option<Place<'_>> {
+    ) -> Option<Place<'p>> {
         let subnet = self.config.dhcp.subnets.get(usize::from(id.0))?;
         let in_pool = address.and_then(|address| self.topology.pool_of(address));
         let pool = in_pool.and_then(|pool| self.pools.get(usize::from(pool.0)));
-        let pool = pool.and_then(|(_, pool)| subnet.pools.get(*pool));
-        let options = match in_pool {
-            Some(pool) => self.options.of_pool(pool)?,
-            None => self.options.of_subnet(id)?,
-        };
-        Some(Place { subnet, pool, host: self.host_on(asker, id), options })
+        let classes = &self.config.dhcp.classes;
+        // What a host is given counts on the subnet that lists it, not on the others of a shared network.
+        let host = asker.host.and_then(|host| self.topology.host(host)).filter(|host| host.subnet == id);
+        let place = in_pool.map_or(PlaceRef::Subnet(id), PlaceRef::Pool);
+        let host_place = host.map(|host| (usize::from(id.0), host.place));
+        Some(Place {
+            subnet,
+            pool: pool.and_then(|(_, pool)| subnet.pools.get(*pool)),
+            classes: asker.classes.iter().rev().filter_map(|at| classes.get(*at)).collect(),
+            host: host.and_then(|host| subnet.hosts.get(host.place)),
+            options: self.options.layers(place, &asker.classes, host_place),
+        })
     }
 }
 
@@ -48,7 +56,9 @@ impl Place<'_> {
     /// The lease times in force.
     pub(super) fn lease_time(&self) -> LeaseTime {
         let own = self.host.and_then(|host| host.lease_time);
-        own.or_else(|| self.pool?.lease_time).unwrap_or(self.subnet.common.lease_time)
+        own.or_else(|| self.classes.iter().find_map(|class| class.lease_time))
+            .or_else(|| self.pool?.lease_time)
+            .unwrap_or(self.subnet.common.lease_time)
     }
 
     /// `siaddr`.
@@ -69,6 +79,7 @@ impl Place<'_> {
     fn nearest<'s, T>(&'s self, field: impl Fn(&'s Boot) -> Option<T>) -> Option<T> {
         let host = self.host.map(|host| &host.boot);
         let pool = self.pool.map(|pool| &pool.boot);
-        host.into_iter().chain(pool).find_map(field)
+        let classes = self.classes.iter().map(|class| &class.boot);
+        host.into_iter().chain(classes).chain(pool).find_map(field)
     }
 }

@@ -42,7 +42,7 @@ impl Pipeline {
         let ciaddr = match grant.kind {
             // Table 3: 0 in an OFFER, "'ciaddr' from DHCPREQUEST or 0" in an ACK.
             ReplyKind::Ack => request.message.ciaddr(),
-            ReplyKind::Offer | ReplyKind::Nak => Ipv4Addr::UNSPECIFIED,
+            ReplyKind::Offer | ReplyKind::Bootp | ReplyKind::Nak => Ipv4Addr::UNSPECIFIED,
         };
         let to = self.destination(request, ciaddr, grant.address);
         self.positive(request, grant.kind, &place, Some(grant), (ciaddr, grant.address), to, event)
@@ -60,7 +60,25 @@ impl Pipeline {
         // "directly to the address given in the 'ciaddr' field", relay or not (§4.3.5).
         let to = self.sender_on_loopback(request).unwrap_or(unicast(client, CLIENT_PORT));
         let addresses = (request.message.ciaddr(), Ipv4Addr::UNSPECIFIED);
-        self.positive(request, ReplyKind::Ack, place, None, addresses, to, event)
+        let bootp = request.message.kind() == MessageType::Bootp;
+        let kind = if bootp { ReplyKind::Bootp } else { ReplyKind::Ack };
+        self.positive(request, kind, place, None, addresses, to, event)
+    }
+
+    /// OFFER without an address, which says whether the client may choose one by itself (RFC 2563 §2.3).
+    pub(super) fn turning_away(
+        &self,
+        talk: &Talk<'_>,
+        place: &Place<'_>,
+        event: Option<Event>,
+    ) -> Result<Reply, Silence> {
+        let none = Ipv4Addr::UNSPECIFIED;
+        let to = match self.destination(talk.request, none, none) {
+            // There is no address that a frame could be sent to.
+            Destination::Hardware { .. } => Destination::Broadcast { port: CLIENT_PORT },
+            to @ (Destination::Unicast(_) | Destination::Broadcast { .. }) => to,
+        };
+        self.positive(talk.request, ReplyKind::Offer, place, None, (none, none), to, event)
     }
 
     /// NAK: header zeroed but for what finds the client, and no option but those of table 3.
@@ -104,19 +122,23 @@ impl Pipeline {
         let message = &request.message;
         let server = self.server_id(request, place.subnet).ok_or(Silence::NoServerAddress)?.octets();
         let number = match kind {
-            ReplyKind::Offer => MessageType::Offer,
-            ReplyKind::Ack => MessageType::Ack,
-            ReplyKind::Nak => MessageType::Nak,
+            ReplyKind::Offer => Some(MessageType::Offer),
+            ReplyKind::Ack => Some(MessageType::Ack),
+            ReplyKind::Nak => Some(MessageType::Nak),
+            ReplyKind::Bootp => None,
         };
-        let number = [number.number()];
-        let times = grant.map(|grant| {
+        let number = number.map(|number| [number.number()]);
+        let times = grant.filter(|_| number.is_some()).map(|grant| {
             let renewal = terms::renewal_secs(place.subnet, grant.lease_secs);
             let bytes = |(t1, t2): (u32, u32)| (t1.to_be_bytes(), t2.to_be_bytes());
             (grant.lease_secs.to_be_bytes(), renewal.map(bytes))
         });
-        let mut required: Vec<(u8, &[u8])> = Vec::with_capacity(8);
-        required.push((code::MESSAGE_TYPE, &number));
-        required.push((code::SERVER_ID, &server));
+        let mut required: Vec<(u8, &[u8])> = Vec::with_capacity(10);
+        // RFC 1534 §2: a BOOTP client is sent no option that only DHCP knows.
+        if let Some(number) = &number {
+            required.push((code::MESSAGE_TYPE, number));
+            required.push((code::SERVER_ID, &server));
+        }
         if let Some((lease, renewal)) = &times {
             required.push((code::LEASE_TIME, lease));
             if let Some((t1, t2)) = renewal {
@@ -124,6 +146,16 @@ impl Pipeline {
                 required.push((code::REBINDING_TIME, t2));
             }
         }
+        // Whether an address is to be chosen without us; the client need not ask for it by its list (RFC 2563 §2.2).
+        let turned_away = grant.is_none() && kind == ReplyKind::Offer;
+        let verdict = place.options.get(code::AUTO_CONFIGURE).filter(|_| turned_away);
+        required.extend(verdict.map(|verdict| (code::AUTO_CONFIGURE, &*verdict.bytes)));
+        if request.rapid && kind == ReplyKind::Ack {
+            required.push((code::RAPID_COMMIT, &[]));
+        }
+        // RFC 3011 §2: whoever acts on it says so.
+        let selected = message.option(code::SUBNET_SELECTION).filter(|_| self.config.dhcp.subnet_selection);
+        required.extend(selected.map(|subnet| (code::SUBNET_SELECTION, subnet)));
         // RFC 6842 §3: echoed as sent, even if it is not what identifies the client here.
         required.extend(message.client_id().map(|id| (code::CLIENT_ID, id)));
         let wanted = place.options.select(message.parameter_request_list());
@@ -151,7 +183,11 @@ impl Pipeline {
     ) -> Result<Reply, Silence> {
         let message = &request.message;
         let relay = message.relay_information().map(|information| information.bytes());
-        let limit = encode::payload_limit(message.max_message_bytes());
+        let limit = match (kind, message.max_message_bytes()) {
+            // RFC 951 §3: 64 bytes of vendor area, which here hold the cookie and the options.
+            (ReplyKind::Bootp, None) => encode::LEAST_BYTES,
+            (_, most) => encode::payload_limit(most),
+        };
         let mut bytes = Vec::with_capacity(encode::LEAST_BYTES);
         let options = Options { required, wanted, relay };
         let omitted = encode::encode(header, &options, limit, &mut bytes).map_err(|_| Silence::Encoding)?;

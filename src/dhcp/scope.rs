@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use crate::config::Config;
 use crate::config::model::Subnet;
 use crate::lease::{PoolId, SubnetId, Topology};
-use crate::protocol::{DhcpMessage, MessageType};
+use crate::protocol::{DhcpMessage, MessageType, code};
 
 use super::InterfaceInfo;
 
@@ -81,21 +81,31 @@ impl ScopeTable {
         self.links.get(id.0)
     }
 
-    /// The link of a message that came in by the interface at this place of the list; none: unknown subnet.
+    /// The link of a message that came in by the interface at this place of the list; none: unknown subnet. `by_option`
+    /// says whether a client may choose it by option 118.
     pub(super) fn find(
         &self,
         topology: &Topology,
         message: &DhcpMessage<'_>,
         interface: usize,
         to: Option<Ipv4Addr>,
+        by_option: bool,
     ) -> Option<LinkId> {
+        let selected = message.address(code::SUBNET_SELECTION).filter(|_| by_option);
         if let Some(relay) = message.relay() {
             let link = self.of_relay(topology, relay)?;
             // RFC 3527 §3: the sub-option goes before giaddr. Only a relay that we know may say so.
             return match message.relay_information().and_then(|information| information.link_selection()) {
                 Some(selected) => self.of_address(topology, selected),
-                None => Some(link),
+                // RFC 3011 §2: it goes before giaddr, and after what the relay itself says (RFC 3527 §4).
+                None => match selected {
+                    Some(selected) => self.of_address(topology, selected),
+                    None => Some(link),
+                },
             };
+        }
+        if let Some(selected) = selected {
+            return self.of_address(topology, selected);
         }
         // Subnets on one interface that are no shared network are links of their own: a client is served on the
         // one whose address it has or wants, a new one on the first.

@@ -2,6 +2,8 @@
 //! restart (which address a client is first tried on), under a secret one where a hostile client must not be able to
 //! choose it (the offers, the index by client). The standard library promises no stable algorithm.
 
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
 /// 64 bits of `data` under the key (`k0`, `k1`).
 pub fn sip13(k0: u64, k1: u64, data: &[u8]) -> u64 {
     let mut state = [
@@ -28,6 +30,15 @@ pub fn sip13(k0: u64, k1: u64, data: &[u8]) -> u64 {
 pub(super) fn secret() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0x6563_686f_u64)
+}
+
+/// A key that all processes share, in a word of shared memory that was zero when it was made: the first to come sets it.
+pub fn shared_secret(word: &AtomicU64) -> u64 {
+    let mine = secret() | 1;
+    match word.compare_exchange(0, mine, SeqCst, SeqCst) {
+        Ok(_) => mine,
+        Err(theirs) => theirs,
+    }
 }
 
 fn absorb(state: &mut [u64; 4], word: u64) {

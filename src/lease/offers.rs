@@ -13,8 +13,8 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use super::hash::sip13;
-use super::table::{self, settle};
+use super::hash::{shared_secret, sip13};
+use super::table;
 use super::types::{ClientKey, Timestamp};
 
 /// Words of shared memory that the offers take (2 MiB).
@@ -55,11 +55,8 @@ impl Offers {
     pub fn new(region: &'static [AtomicU64]) -> Self {
         let (header, rest) = region.split_at(HEADER);
         let (table, rest) = rest.split_at(Table::WORDS);
-        Self {
-            table: Table::new(table),
-            hints: &rest[..HINTS],
-            key: (settle(&header[0]), settle(&header[1])),
-        }
+        let key = (shared_secret(&header[0]), shared_secret(&header[1]));
+        Self { table: Table::new(table), hints: &rest[..HINTS], key }
     }
 
     /// Offers of this process alone, in memory that is never given back: for tools and tests.

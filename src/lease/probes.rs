@@ -19,8 +19,8 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use super::hash::sip13;
-use super::table::{self, settle};
+use super::hash::{shared_secret, sip13};
+use super::table;
 use super::types::{HardwareAddress, Timestamp};
 
 /// Words of shared memory that the probe results take (260 KiB).
@@ -90,7 +90,7 @@ impl Probes {
     pub fn new(region: &'static [AtomicU64]) -> Self {
         let (header, rest) = region.split_at(HEADER);
         let (relayed, rest) = rest.split_at(RELAYED);
-        let key = (settle(&header[0]), settle(&header[1]));
+        let key = (shared_secret(&header[0]), shared_secret(&header[1]));
         Self { table: Table::new(&rest[..Table::WORDS]), relayed, key }
     }
 

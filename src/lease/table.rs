@@ -11,7 +11,6 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use super::hash::secret;
 use super::types::Timestamp;
 
 /// Longest time that an entry may last, in seconds. Far from the wrap of `until`, so that a word that was never swept is
@@ -93,15 +92,6 @@ impl<const BITS: u32> Table<BITS> {
             }
         }
         alive
-    }
-}
-
-/// A secret that all processes share: the first to come sets it. Never zero.
-pub(super) fn settle(word: &AtomicU64) -> u64 {
-    let mine = secret() | 1;
-    match word.compare_exchange(0, mine, SeqCst, SeqCst) {
-        Ok(_) => mine,
-        Err(theirs) => theirs,
     }
 }
 

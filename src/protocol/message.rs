@@ -19,6 +19,7 @@ pub mod code {
     pub const HOST_NAME: u8 = 12;
     pub const DOMAIN_NAME: u8 = 15;
     pub const BROADCAST_ADDRESS: u8 = 28;
+    pub const STATIC_ROUTES: u8 = 33;
     pub const REQUESTED_ADDRESS: u8 = 50;
     pub const LEASE_TIME: u8 = 51;
     pub const OVERLOAD: u8 = 52;
@@ -39,11 +40,15 @@ pub mod code {
     pub const FQDN: u8 = 81;
     /// RFC 3046.
     pub const RELAY_INFORMATION: u8 = 82;
+    /// RFC 2563.
+    pub const AUTO_CONFIGURE: u8 = 116;
     /// RFC 3011.
     pub const SUBNET_SELECTION: u8 = 118;
+    /// RFC 3442.
+    pub const CLASSLESS_ROUTES: u8 = 121;
 }
 
-/// Option 53 (RFC 2132 §9.6).
+/// Option 53 (RFC 2132 §9.6), or that there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageType {
     /// 1, from clients.
@@ -62,6 +67,8 @@ pub enum MessageType {
     Release,
     /// 8, from clients.
     Inform,
+    /// No message type: BOOTP with vendor extensions (RFC 951, RFC 1534 §2), whoever sent it.
+    Bootp,
     /// Any other: forced renewal, lease queries, unassigned.
     Other(u8),
 }
@@ -83,7 +90,7 @@ impl From<u8> for MessageType {
 }
 
 impl MessageType {
-    /// The number on the wire.
+    /// The number on the wire; 0, which is unassigned, for BOOTP, which has none.
     pub fn number(self) -> u8 {
         match self {
             Self::Discover => 1,
@@ -94,11 +101,12 @@ impl MessageType {
             Self::Nak => 6,
             Self::Release => 7,
             Self::Inform => 8,
+            Self::Bootp => 0,
             Self::Other(number) => number,
         }
     }
 
-    /// The label in counters and logs: `discover`, `offer`, …, `other`.
+    /// The label in counters and logs: `discover`, `offer`, …, `bootp`, `other`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Discover => "discover",
@@ -109,6 +117,7 @@ impl MessageType {
             Self::Nak => "nak",
             Self::Release => "release",
             Self::Inform => "inform",
+            Self::Bootp => "bootp",
             Self::Other(_) => "other",
         }
     }
@@ -156,7 +165,7 @@ impl<'a> DhcpMessage<'a> {
         Self { header, options, kind, hardware }
     }
 
-    /// Option 53.
+    /// Option 53, or BOOTP where it is absent.
     pub fn kind(&self) -> MessageType {
         self.kind
     }

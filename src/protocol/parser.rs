@@ -8,6 +8,8 @@
 
 use dhcproto::v4::{MAGIC, Opcode, borrowed};
 
+use crate::stats::Counter;
+
 use super::message::{DhcpMessage, Held, MessageType, code};
 use super::walk::{Truncated, Walk};
 
@@ -35,7 +37,7 @@ pub enum Malformed {
     /// `hlen` is above 16.
     #[error("hardware address is longer than 16 bytes")]
     HardwareLength,
-    /// No magic cookie (plain BOOTP without options is not served).
+    /// No magic cookie (BOOTP without vendor extensions as RFC 1497 has them is not served).
     #[error("magic cookie is missing")]
     Cookie,
     /// An option ends beyond the options field.
@@ -47,23 +49,19 @@ pub enum Malformed {
     /// An option that decides about the answer has a length that its definition forbids.
     #[error("option {0} has a wrong length")]
     OptionLength(u8),
-    /// No message type (option 53): BOOTP with vendor extensions.
-    #[error("message type is missing")]
-    NoMessageType,
 }
 
 impl Malformed {
-    /// The label in counters: `too-short`, `option-truncated`, ….
-    pub fn reason(self) -> &'static str {
+    /// Its counter, whose label names it: `too-short`, `option-truncated`, ….
+    pub fn counter(self) -> Counter {
         match self {
-            Self::TooShort => "too-short",
-            Self::NotARequest => "not-a-request",
-            Self::HardwareLength => "hardware-length",
-            Self::Cookie => "cookie",
-            Self::OptionTruncated(_) => "option-truncated",
-            Self::OverloadTruncated(_) => "overload-truncated",
-            Self::OptionLength(_) => "option-length",
-            Self::NoMessageType => "no-message-type",
+            Self::TooShort => Counter::DropTooShort,
+            Self::NotARequest => Counter::DropNotARequest,
+            Self::HardwareLength => Counter::DropHardwareLength,
+            Self::Cookie => Counter::DropCookie,
+            Self::OptionTruncated(_) => Counter::DropOptionTruncated,
+            Self::OverloadTruncated(_) => Counter::DropOverloadTruncated,
+            Self::OptionLength(_) => Counter::DropOptionLength,
         }
     }
 }
@@ -172,11 +170,12 @@ fn overloaded(option: Option<&[u8]>) -> Result<(bool, bool), Malformed> {
     }
 }
 
+/// RFC 1534 §2: a message without option 53 is BOOTP.
 fn kind(options: &[Held<'_>]) -> Result<MessageType, Malformed> {
-    let option = options.iter().find(|option| option.code() == code::MESSAGE_TYPE);
-    match option.ok_or(Malformed::NoMessageType)?.data() {
-        [kind] => Ok(MessageType::from(*kind)),
-        _ => Err(Malformed::OptionLength(code::MESSAGE_TYPE)),
+    match options.iter().find(|option| option.code() == code::MESSAGE_TYPE).map(Held::data) {
+        None => Ok(MessageType::Bootp),
+        Some([kind]) => Ok(MessageType::from(*kind)),
+        Some(_) => Err(Malformed::OptionLength(code::MESSAGE_TYPE)),
     }
 }
 

@@ -26,6 +26,11 @@ macro_rules! cells {
                 match self { $($(Self::$cell => $help,)+)+ }
             }
 
+            /// The value of its first label: what sets it apart within its family, as a rule.
+            pub fn label(self) -> &'static str {
+                self.labels().first().map_or("", |(_, value)| value)
+            }
+
             /// Label names and values.
             pub const fn labels(self) -> &'static [(&'static str, &'static str)] {
                 match self { $($(Self::$cell => &[$((stringify!($label), $value)),*],)+)+ }
@@ -43,10 +48,12 @@ cells! {
             DeclineIn { type = "decline", direction = "in" },
             ReleaseIn { type = "release", direction = "in" },
             InformIn { type = "inform", direction = "in" },
+            BootpIn { type = "bootp", direction = "in" },
             OtherIn { type = "other", direction = "in" },
             OfferOut { type = "offer", direction = "out" },
             AckOut { type = "ack", direction = "out" },
             NakOut { type = "nak", direction = "out" },
+            BootpOut { type = "bootp", direction = "out" },
         }
         "echo_daemon_dhcp_dropped_total" "DHCP packets that got no answer, by reason" {
             DropTooShort { reason = "too-short" },
@@ -56,10 +63,15 @@ cells! {
             DropOptionTruncated { reason = "option-truncated" },
             DropOverloadTruncated { reason = "overload-truncated" },
             DropOptionLength { reason = "option-length" },
-            DropNoMessageType { reason = "no-message-type" },
             DropRelayAddress { reason = "relay-address" },
             DropClientAddress { reason = "client-address" },
             DropSource { reason = "source" },
+            DropDenied { reason = "denied" },
+            DropNotAllowed { reason = "not-allowed" },
+            DropUntrustedRelay { reason = "untrusted-relay" },
+            DropRateLimited { reason = "rate-limited" },
+            DropUnknownHost { reason = "unknown-host" },
+            DropCircuitFull { reason = "circuit-full" },
             DropUnknownInterface { reason = "unknown-interface" },
             DropUnknownSubnet { reason = "unknown-subnet" },
             DropNotForServers { reason = "not-for-servers" },
@@ -70,6 +82,7 @@ cells! {
             DropExhausted { reason = "exhausted" },
             DropStranger { reason = "stranger" },
             DropClass { reason = "class" },
+            DropBootp { reason = "bootp" },
             DropNotHolder { reason = "not-holder" },
             DropNoServerAddress { reason = "no-server-address" },
             DropUnknownClient { reason = "unknown-client" },
@@ -90,6 +103,12 @@ cells! {
         }
         "echo_daemon_security_events_total" "Events of the security stage" {
             SecuritySpoofed { event = "spoofed_address" },
+            SecurityDenied { event = "denied" },
+            SecurityNotAllowed { event = "not_allowed" },
+            SecurityUntrustedRelay { event = "untrusted_relay" },
+            SecurityRateLimited { event = "rate_limited" },
+            SecurityUnknownClient { event = "unknown_client" },
+            SecurityCircuitFull { event = "circuit_full" },
         }
         "echo_daemon_errors_total" "Errors by kind" {
             ErrorStore { kind = "lease_store" },

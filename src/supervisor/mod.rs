@@ -42,9 +42,8 @@ use nix::unistd::{Pid, getpid};
 use crate::config::{Config, ConfigManager};
 use crate::event;
 use crate::events::Event;
-use crate::lease::OFFER_WORDS;
 use crate::stats::{Counter, Shared};
-use crate::workers::logger;
+use crate::workers::{logger, regions};
 
 use children::{BackOff, Child, Restart};
 use preflight::Privilege;
@@ -221,7 +220,7 @@ impl Supervisor {
                 Signal::SIGCHLD,
             ])?;
             process::become_subreaper()?;
-            let shared = Shared::create(OFFER_WORDS)?;
+            let shared = Shared::create(regions::WORDS)?;
             let (writer, log) = daemon_utils::log::pair()?;
             let dropped = shared.slot(0).cell(Counter::LogDropped);
             sender::install(writer, "main", settings::levels(&config), dropped);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::regions::Region;
 use super::{Context, Heard, Order, Word, hear};
 use crate::event;
 use crate::lease::{Ended, Keeper, LeaseEvent, Offers, StoreError, Topology};
@@ -87,7 +88,7 @@ impl<'a> Worker<'a> {
         let worker = Self {
             context,
             keeper,
-            offers: Offers::new(context.shared.rest()),
+            offers: Offers::new(Region::Offers.of(context.shared)),
             swept: now,
             failing: None,
             lines: 0,

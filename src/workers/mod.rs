@@ -11,6 +11,7 @@ mod kind;
 pub mod logger;
 mod order;
 mod pace;
+pub mod regions;
 pub mod tcp;
 pub mod udp;
 

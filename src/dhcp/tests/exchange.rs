@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::world::{ETH0, Sent, config, interfaces, ip};
+use crate::dhcp::rate::Rates;
 use crate::dhcp::{Outcome, Pipeline, ReplyKind, Silence, What};
 use crate::lease::store::{CatchUp, LogRow, Sink};
 use crate::lease::{
@@ -64,7 +65,11 @@ impl Server {
         let leases =
             LeaseManager::open(Arc::clone(&topology), settings, Memory::default(), Offers::private())
                 .unwrap();
-        Self { pipeline: Pipeline::new(config, topology, interfaces()), leases, now: 1_000_000 }
+        Self {
+            pipeline: Pipeline::new(config, topology, interfaces(), Rates::default()),
+            leases,
+            now: 1_000_000,
+        }
     }
 
     /// A batch of one, as the worker runs it.

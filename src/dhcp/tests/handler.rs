@@ -183,7 +183,7 @@ fn inform_asks_nothing_of_the_engine() {
 fn inform_is_never_answered_to_a_stranger() {
     let pipeline = pipeline(|_| {});
     assert_eq!(silence(&pipeline, &Sent::new(8)), Silence::Incomplete);
-    assert_eq!(silence(&pipeline, &Sent::new(8).ciaddr("8.8.8.8")), Silence::Stranger);
+    assert_eq!(silence(&pipeline, &Sent::new(8).ciaddr("8.8.8.8")), Silence::UnknownSubnet);
     let spoofed = Sent::new(8).ciaddr("10.0.0.7").unicast("10.0.0.8", "10.0.0.1");
     assert_eq!(silence(&pipeline, &spoofed), Silence::Stranger);
     let mut holder = Script { holds: Some(ip("10.0.0.7")), ..Script::default() };

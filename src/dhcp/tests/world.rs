@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::config::model::*;
 use crate::dhcp::client::Whereabouts;
 use crate::dhcp::leases::Leases;
+use crate::dhcp::rate::Rates;
 use crate::dhcp::{InterfaceInfo, Outcome, Packet, Pipeline, Reply, Silence};
 use crate::lease::{
     AckEvent, Answer, Ask, Client, Declined, HardwareAddress, Offered, PoolId, Released, Scope, Timestamp,
@@ -171,7 +172,7 @@ pub(super) fn pipeline(change: impl FnOnce(&mut Config)) -> Pipeline {
     change(&mut config);
     assert_eq!(crate::dhcp::check(&config), []);
     let topology = Topology::new(&config);
-    Pipeline::new(Arc::new(config), topology, interfaces())
+    Pipeline::new(Arc::new(config), topology, interfaces(), Rates::private())
 }
 
 /// A packet under construction.
@@ -181,6 +182,8 @@ pub(super) struct Sent {
     pub(super) interface: u32,
     pub(super) from: SocketAddrV4,
     pub(super) to: Option<Ipv4Addr>,
+    /// Since boot.
+    pub(super) at: Duration,
 }
 
 impl Sent {
@@ -191,6 +194,7 @@ impl Sent {
             interface: ETH0,
             from: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
             to: Some(Ipv4Addr::BROADCAST),
+            at: Duration::from_secs(1000),
         }
     }
 
@@ -237,7 +241,7 @@ impl Sent {
     }
 
     pub(super) fn packet(&self) -> Packet<'_> {
-        Packet { bytes: &self.bytes, interface: self.interface, from: self.from, to: self.to }
+        Packet { bytes: &self.bytes, interface: self.interface, from: self.from, to: self.to, at: self.at }
     }
 }
 
@@ -323,7 +327,7 @@ impl Leases for Script {
 pub(super) fn run(pipeline: &Pipeline, sent: &Sent, script: &mut Script) -> Outcome {
     match pipeline.accept(&sent.packet()) {
         Ok(request) => pipeline.handle(&request, script),
-        Err(silence) => silence.into(),
+        Err(outcome) => outcome,
     }
 }
 

@@ -39,7 +39,7 @@ type Bytes = Result<Vec<u8>, ValueError>;
 /// `{ip: …}`, `{u8: …}`, `{u16: …}`, `{u32: …}`, one value or a list.
 pub fn encode(kind: Kind, value: &Value) -> Bytes {
     if let Kind::Owned(reason) = kind {
-        return Err(ValueError::new(format!("belongs to the server: {reason}")));
+        return Err(owned(reason));
     }
     if value.is_object() {
         return by_format(value);
@@ -65,6 +65,38 @@ pub fn encode(kind: Kind, value: &Value) -> Bytes {
         Kind::Seconds => one(value, "a duration such as 90s or 1h", seconds),
         Kind::Opaque => one(value, "hex digits such as \"0a0b\", or {text: …}", hex),
         Kind::Owned(_) => Err(ValueError::new("belongs to the server")),
+    }
+}
+
+/// Why an option that belongs to the server is refused.
+pub(super) fn owned(reason: &str) -> ValueError {
+    ValueError::new(format!("belongs to the server: {reason}"))
+}
+
+/// The value itself, and whether its map has `always: true` beside it.
+pub(super) fn without_always(value: &Value) -> Result<(Cow<'_, Value>, bool), ValueError> {
+    let Some(map) = value.as_object().filter(|map| map.contains_key("always") || map.contains_key("value"))
+    else {
+        return Ok((Cow::Borrowed(value), false));
+    };
+    let mut rest = map.clone();
+    let always = match rest.remove("always") {
+        None => false,
+        Some(given) => {
+            let mut byte = Vec::new();
+            flag(&given, &mut byte).ok_or_else(|| {
+                ValueError::new(format!("`always` is {}, not true or false", Shown(&given)))
+            })?;
+            byte == [1]
+        }
+    };
+    match (rest.remove("value"), rest.is_empty()) {
+        (Some(value), true) => Ok((Cow::Owned(value), always)),
+        (Some(_), false) => {
+            Err(ValueError::new("`value` stands beside another format").hint("give one of them"))
+        }
+        (None, true) => Err(ValueError::new("the value is missing").hint("{value: …, always: true}")),
+        (None, false) => Ok((Cow::Owned(rest.into()), always)),
     }
 }
 

@@ -19,12 +19,44 @@ pub struct OptionValue {
     pub code: u8,
     /// Its bytes; more than 255 are split on the wire (RFC 3396).
     pub bytes: Vec<u8>,
+    /// Whether clients get it that did not ask for it.
+    pub always: bool,
+}
+
+/// What one entry of an `options` map says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// The option has this value here.
+    Value(OptionValue),
+    /// `null`: the option of this code is not sent here, whatever a level above says.
+    Unset(u8),
+}
+
+impl Setting {
+    /// From one entry of an `options` map: a name of the table, or `option-CODE`.
+    ///
+    /// Errors: see [`OptionValue::from_config`]; an option that belongs to the server can be unset by nobody.
+    pub fn from_config(name: &str, value: &Value) -> Result<Self, ValueError> {
+        if !value.is_null() {
+            return OptionValue::from_config(name, value).map(Self::Value);
+        }
+        match resolve(name)? {
+            (_, Some(Kind::Owned(reason))) => Err(codec::owned(reason)),
+            (code, _) => Ok(Self::Unset(code)),
+        }
+    }
 }
 
 impl OptionValue {
-    /// From one entry of an `options` map: a name of the table, or `option-CODE`.
+    /// From one entry of an `options` map: a name of the table, or `option-CODE`. A map may hold `always` beside
+    /// the value: `{value: X, always: true}`, `{hex: "0a0b", always: true}`.
+    ///
+    /// Errors: a name that stands for no option, an option that belongs to the server, a value that does not fit;
+    /// `null` is no value (see [`Setting`]).
     pub fn from_config(name: &str, value: &Value) -> Result<Self, ValueError> {
         let (code, kind) = resolve(name)?;
+        let (value, always) = codec::without_always(value)?;
+        let value = value.as_ref();
         let bytes = match kind {
             Some(kind) => codec::encode(kind, value)?,
             None if value.is_object() => codec::encode(Kind::Opaque, value)?,
@@ -34,7 +66,7 @@ impl OptionValue {
                 )));
             }
         };
-        Ok(Self { code, bytes })
+        Ok(Self { code, bytes, always })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::protocol::options::{OptionValue, table};
+use crate::protocol::options::{OptionValue, Setting, table};
 
 fn bytes(name: &str, value: Value) -> Vec<u8> {
     OptionValue::from_config(name, &value).unwrap_or_else(|error| panic!("{name}: {error}")).bytes
@@ -122,4 +122,43 @@ fn every_option_that_may_be_configured_takes_raw_bytes() {
         let given = OptionValue::from_config(row.name, &json!({"hex": "00"}));
         assert_eq!(given.is_err(), matches!(row.kind, table::Kind::Owned(_)), "{}", row.name);
     }
+}
+
+#[test]
+fn always_stands_beside_any_form_of_value() {
+    for (value, expected, always) in [
+        (json!("10.0.0.1"), &[10, 0, 0, 1][..], false),
+        (json!({"value": "10.0.0.1", "always": true}), &[10, 0, 0, 1], true),
+        (json!({"value": ["10.0.0.1"], "always": "true"}), &[10, 0, 0, 1], true),
+        (json!({"value": {"hex": "01"}, "always": true}), &[1], true),
+        (json!({"value": "10.0.0.1", "always": false}), &[10, 0, 0, 1], false),
+        (json!({"value": "10.0.0.1"}), &[10, 0, 0, 1], false),
+        (json!({"hex": "0a", "always": true}), &[10], true),
+        (json!({"text": "a", "always": true}), b"a", true),
+        (json!({"ip": "10.0.0.1", "always": true}), &[10, 0, 0, 1], true),
+        (json!({"u16": 1, "always": true}), &[0, 1], true),
+    ] {
+        let option = OptionValue::from_config("routers", &value).unwrap();
+        assert_eq!((option.bytes.as_slice(), option.always), (expected, always), "{value}");
+    }
+    for (value, part) in [
+        (json!({"value": "10.0.0.1", "always": 1}), "`always` is 1, not true or false"),
+        (json!({"always": true}), "the value is missing"),
+        (json!({"value": "10.0.0.1", "hex": "01"}), "beside another format"),
+        (json!({"hex": "01", "text": "x", "always": true}), "exactly one key"),
+        (json!({"value": "x", "always": true}), "not an address"),
+    ] {
+        let (reason, _) = refusal("routers", value);
+        assert!(reason.contains(part), "{reason}");
+    }
+}
+
+#[test]
+fn null_unsets_an_option_but_none_that_belongs_to_the_server() {
+    let unset = |name| Setting::from_config(name, &Value::Null);
+    assert_eq!(unset("routers"), Ok(Setting::Unset(3)));
+    assert_eq!(unset("option-224"), Ok(Setting::Unset(224)));
+    assert!(unset("dhcp-lease-time").unwrap_err().reason.contains("belongs to the server"));
+    assert!(unset("nonsense").is_err());
+    assert!(OptionValue::from_config("routers", &Value::Null).is_err());
 }

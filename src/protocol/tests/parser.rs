@@ -26,10 +26,21 @@ fn each_broken_frame_has_its_own_reason() {
     assert_eq!(refusal(&with(good.clone(), 2, &[17])), Malformed::HardwareLength);
     assert_eq!(refusal(&with(good.clone(), 2, &[255])), Malformed::HardwareLength);
     assert_eq!(refusal(&with(good, 239, &[0])), Malformed::Cookie);
-    assert_eq!(refusal(&request(&[])), Malformed::NoMessageType);
-    assert_eq!(refusal(&request(&[255, 53, 1, 1])), Malformed::NoMessageType);
     assert_eq!(refusal(&request(&[53, 1, 1, 12])), Malformed::OptionTruncated(12));
     assert_eq!(refusal(&request(&[53, 1, 1, 12, 9, 1])), Malformed::OptionTruncated(12));
+}
+
+#[test]
+fn a_message_without_a_type_is_bootp_in_both_directions() {
+    for options in [&[][..], &[255, 53, 1, 1], &[12, 1, b'x', 255]] {
+        let bytes = request(options);
+        assert_eq!(DhcpParser::parse(&bytes).unwrap().kind(), MessageType::Bootp);
+        let reply = with(bytes, 0, &[2]);
+        assert_eq!(refusal(&reply), Malformed::NotARequest);
+        assert_eq!(DhcpParser::parse_reply(&reply).unwrap().kind(), MessageType::Bootp);
+    }
+    // Type 0 is unassigned; it does not make BOOTP.
+    assert_eq!(DhcpParser::parse(&request(&[53, 1, 0])).unwrap().kind(), MessageType::Other(0));
 }
 
 #[test]
@@ -179,7 +190,8 @@ pub(super) fn read_all(bytes: &[u8]) {
             let _ =
                 (relay.circuit_id(), relay.remote_id(), relay.link_selection(), relay.server_id_override());
         }
-        assert_eq!(message.option(53).map(<[u8]>::len), Some(1));
+        let kind = message.option(53).map(<[u8]>::len);
+        assert_eq!(kind, (message.kind() != MessageType::Bootp).then_some(1));
     }
 }
 

@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::dhcp::security::Refusal;
 use crate::dhcp::{Event, Outcome, Reply, ReplyKind, Request, Silence, What};
 use crate::event;
-use crate::lease::{SilenceReason, StoreError, SubnetId};
-use crate::protocol::{Malformed, MessageType};
+use crate::lease::{StoreError, SubnetId};
+use crate::protocol::MessageType;
 use crate::stats::{Counter, Histogram, Slot};
 use crate::workers::pace::Limit;
 
@@ -30,7 +30,7 @@ pub(super) struct Account {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Complaint {
-    Exhausted(SubnetId),
+    Exhausted(Option<SubnetId>),
     Store,
     Receive,
     Send,
@@ -52,6 +52,7 @@ impl Account {
             MessageType::Decline => Counter::DeclineIn,
             MessageType::Release => Counter::ReleaseIn,
             MessageType::Inform => Counter::InformIn,
+            MessageType::Bootp => Counter::BootpIn,
             MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Other(_) => {
                 Counter::OtherIn
             }
@@ -63,9 +64,10 @@ impl Account {
     }
 
     pub(super) fn silence(&mut self, silence: Silence, event: Option<Event>) {
-        self.slot.count(counter_of(silence));
-        if let Silence::Refused(_) = silence {
-            self.slot.count(Counter::SecuritySpoofed);
+        self.slot.count(silence.counter());
+        if let Silence::Refused(refusal) = silence {
+            self.slot.count(refusal.security_counter());
+            return self.refused(refusal, event.as_ref());
         }
         if let Some(event) = event {
             return self.tell(&event);
@@ -75,6 +77,21 @@ impl Account {
         if let Some(unlogged) = limit.allow(Instant::now()) {
             event!(DhcpPacketDropped, reason = silence.reason(), unlogged = unlogged; "packet dropped");
         }
+    }
+
+    /// As often as other drops: the network can cause these at will too.
+    fn refused(&mut self, refusal: Refusal, event: Option<&Event>) {
+        let reason = refusal.counter().label();
+        let Some(unlogged) = self.drops.entry(reason).or_default().allow(Instant::now()) else { return };
+        let mac = event.map(|event| event.hardware).unwrap_or_default();
+        let xid = event.map_or(0, |event| event.xid);
+        let address = event.and_then(|event| event.address).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let kind = refusal.event();
+        log::log!(
+            kind.level(),
+            event = kind.id(), mac:% = mac, xid:% = format_args!("{xid:#010x}"), address:% = address, unlogged:% = unlogged;
+            "packet dropped: {}", refusal.text()
+        );
     }
 
     /// Counts and logs an outcome that is committed; the reply, if it has one.
@@ -106,6 +123,7 @@ impl Account {
                 ReplyKind::Offer => Counter::OfferOut,
                 ReplyKind::Ack => Counter::AckOut,
                 ReplyKind::Nak => Counter::NakOut,
+                ReplyKind::Bootp => Counter::BootpOut,
             });
             self.slot.observe_time(Histogram::DhcpResponse, took);
         }
@@ -155,7 +173,7 @@ impl Account {
 
     fn tell(&mut self, event: &Event) {
         let (mac, xid) = (event.hardware, format_args!("{:#010x}", event.xid));
-        let subnet = self.config.dhcp.subnets.get(usize::from(event.subnet.0));
+        let subnet = event.subnet.and_then(|subnet| self.config.dhcp.subnets.get(usize::from(subnet.0)));
         let subnet = subnet.map_or("", |subnet| subnet.name.as_str()).to_owned();
         let address = event.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
         match event.what {
@@ -185,6 +203,8 @@ impl Account {
             What::Nak(reason) => {
                 event!(DhcpNakSent, mac = mac, xid = xid, subnet = subnet; "refused {address}: {}", reason.message());
             }
+            // Counted and logged by its reason.
+            What::Refused(refusal) => self.refused(refusal, Some(event)),
             What::Exhausted => {
                 if self.may_complain(Complaint::Exhausted(event.subnet)) {
                     event!(DhcpPoolExhausted, mac = mac, xid = xid, subnet = subnet; "no address is left");
@@ -199,40 +219,5 @@ impl Account {
             self.complained.insert(complaint, Instant::now());
         }
         due
-    }
-}
-
-fn counter_of(silence: Silence) -> Counter {
-    match silence {
-        Silence::Malformed(malformed) => match malformed {
-            Malformed::TooShort => Counter::DropTooShort,
-            Malformed::NotARequest => Counter::DropNotARequest,
-            Malformed::HardwareLength => Counter::DropHardwareLength,
-            Malformed::Cookie => Counter::DropCookie,
-            Malformed::OptionTruncated(_) => Counter::DropOptionTruncated,
-            Malformed::OverloadTruncated(_) => Counter::DropOverloadTruncated,
-            Malformed::OptionLength(_) => Counter::DropOptionLength,
-            Malformed::NoMessageType => Counter::DropNoMessageType,
-        },
-        Silence::Refused(refusal) => match refusal {
-            Refusal::RelayAddress => Counter::DropRelayAddress,
-            Refusal::ClientAddress => Counter::DropClientAddress,
-            Refusal::Source => Counter::DropSource,
-        },
-        Silence::UnknownInterface => Counter::DropUnknownInterface,
-        Silence::UnknownSubnet => Counter::DropUnknownSubnet,
-        Silence::NotForServers => Counter::DropNotForServers,
-        Silence::NoIdentity => Counter::DropNoIdentity,
-        Silence::Incomplete => Counter::DropIncomplete,
-        Silence::BareRequest => Counter::DropBareRequest,
-        Silence::OtherServer => Counter::DropOtherServer,
-        Silence::Exhausted => Counter::DropExhausted,
-        Silence::Stranger => Counter::DropStranger,
-        Silence::Class => Counter::DropClass,
-        Silence::NotHolder => Counter::DropNotHolder,
-        Silence::NoServerAddress => Counter::DropNoServerAddress,
-        Silence::Lease(SilenceReason::UnknownClient) => Counter::DropUnknownClient,
-        Silence::Lease(SilenceReason::NotAuthoritative) => Counter::DropNotAuthoritative,
-        Silence::Encoding => Counter::DropEncoding,
     }
 }

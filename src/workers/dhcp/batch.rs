@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use daemon_utils::clock::boot_time;
 use daemon_utils::socket::DatagramBatch;
 
 use super::account::Account;
@@ -48,6 +49,7 @@ impl Batch {
     /// Works through a batch; the replies that may leave.
     pub(super) fn work(&mut self, inbox: &DatagramBatch, interface: u32) -> Vec<Reply> {
         self.account.batch(inbox.len());
+        let at = boot_time();
         // A long packet lies in two pieces: it is put together here, outside the borrow of the inbox.
         let long: Vec<Option<Vec<u8>>> = (0..inbox.len()).map(|place| whole(inbox, place)).collect();
         let mut accepted = Vec::with_capacity(inbox.len());
@@ -63,13 +65,13 @@ impl Batch {
                 Some(std::net::IpAddr::V4(to)) => Some(to),
                 Some(std::net::IpAddr::V6(_)) | None => None,
             };
-            let packet = Packet { bytes, interface, from, to };
+            let packet = Packet { bytes, interface, from, to, at };
             match catch_unwind(AssertUnwindSafe(|| self.pipeline.accept(&packet))) {
                 Ok(Ok(request)) => {
                     self.account.received(&request);
                     accepted.push(Accepted { place, request });
                 }
-                Ok(Err(silence)) => self.account.silence(silence, None),
+                Ok(Err(outcome)) => drop(self.account.settle(outcome)),
                 Err(_) => self.account.panicked(from),
             }
         }

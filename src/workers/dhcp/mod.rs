@@ -21,7 +21,9 @@ use daemon_utils::socket::{self, DatagramBatch, Interface};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::pace::Backoff;
+use super::regions::Region;
 use super::{Context, Heard, Order, Word, hear};
+use crate::dhcp::rate::Rates;
 use crate::dhcp::{InterfaceInfo, Pipeline};
 use crate::lease::{Access, EngineSettings, LeaseManager, Offers, SqliteStore, Topology};
 use crate::stats::Counter;
@@ -125,16 +127,17 @@ impl Worker {
             decline_hold: config.dhcp.decline_hold,
             reserved: own_addresses(sockets),
         };
-        let offers = Offers::new(context.shared.rest());
+        let offers = Offers::new(Region::Offers.of(context.shared));
         let leases = LeaseManager::open(Arc::clone(&topology), settings, store, offers)
             .map_err(|error| error.to_string())?;
+        let rates = Rates::new(Region::Rates.of(context.shared));
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo {
             name: interface.name.clone(),
             index: interface.index,
             addresses: interface.addresses.clone(),
             loopback: interface.loopback,
         });
-        let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect());
+        let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates);
         let account = Account::new(context.slot, Arc::clone(config));
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),

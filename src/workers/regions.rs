@@ -1,0 +1,69 @@
+//! What lies where at the end of the shared memory: one row for each layer above the statistics that shares something.
+//! Main makes the mapping with [`WORDS`] at its end; each worker takes the regions that it needs.
+
+use std::sync::atomic::AtomicU64;
+
+use crate::dhcp::rate::RATE_WORDS;
+use crate::lease::{OFFER_WORDS, PROBE_WORDS};
+use crate::stats::Shared;
+
+/// A part of the shared memory, zero when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region {
+    /// Offered addresses ([`crate::lease::Offers`]).
+    Offers,
+    /// Who uses free addresses ([`crate::lease::Probes`]).
+    Probes,
+    /// How often each client is heard ([`crate::dhcp::rate::Rates`]).
+    Rates,
+}
+
+/// Words of all regions together.
+pub const WORDS: usize = {
+    let mut words = 0;
+    let mut at = 0;
+    while at < Region::ALL.len() {
+        words += Region::ALL[at].words();
+        at += 1;
+    }
+    words
+};
+
+impl Region {
+    /// All of them, in their order in memory.
+    pub const ALL: [Self; 3] = [Self::Offers, Self::Probes, Self::Rates];
+
+    /// How many words it takes.
+    pub const fn words(self) -> usize {
+        match self {
+            Self::Offers => OFFER_WORDS,
+            Self::Probes => PROBE_WORDS,
+            Self::Rates => RATE_WORDS,
+        }
+    }
+
+    /// Its words; none where the mapping was made without regions.
+    pub fn of(self, shared: Shared) -> &'static [AtomicU64] {
+        let before: usize =
+            Self::ALL.iter().take_while(|region| **region != self).map(|region| region.words()).sum();
+        shared.rest().get(before..before + self.words()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_lie_side_by_side_and_fill_the_rest() {
+        let shared = Shared::create(WORDS).unwrap();
+        let mut end = shared.rest().as_ptr();
+        for region in Region::ALL {
+            let words = region.of(shared);
+            assert_eq!(words.as_ptr(), end, "{region:?}");
+            assert_eq!(words.len(), region.words());
+            end = words.as_ptr_range().end;
+        }
+        assert_eq!(end, shared.rest().as_ptr_range().end);
+    }
+}
