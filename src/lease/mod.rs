@@ -5,6 +5,7 @@
 //! | [`types`] | leases, clients, states, times |
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `choose`, [`request`] | the rules: begin, commit, release, decline · DISCOVER · REQUEST |
+//! | `conflict`, `ahead` | addresses found in use · which to probe ahead of time |
 //! | `cache`, `record`, `free`, `batch` | what is committed, in memory · one lease, packed · free addresses · what is pending |
 //! | [`offers`], [`probes`], `table` | in shared memory: offered addresses · who uses free ones · the tables they stand in |
 //! | [`store`] | what the engine needs of a lease file |
@@ -14,10 +15,12 @@
 //! | [`clock`] | lease time |
 //! | [`hash`] | the one hash |
 
+mod ahead;
 mod batch;
 mod cache;
 mod choose;
 pub mod clock;
+mod conflict;
 pub mod engine;
 mod expiry;
 mod fold;
@@ -41,6 +44,7 @@ pub mod store;
 mod table;
 pub mod types;
 
+pub use ahead::Ahead;
 pub use clock::LeaseClock;
 pub use engine::{Access, Declined, EngineSettings, LeaseManager, Offered, PoolGauge, Released, Scope};
 pub use expiry::Ended;

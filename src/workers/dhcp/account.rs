@@ -107,6 +107,8 @@ impl Account {
                 self.tell(&event);
                 None
             }
+            // The worker keeps it; what becomes of it is counted when it comes back.
+            Outcome::Park(_) => None,
             Outcome::Silence { reason, event } => {
                 self.silence(reason, event);
                 None
