@@ -40,7 +40,7 @@ tcp:
   when_full: rejct
 dhcp:
   interfaces: [lo]
-  rapid_commit: true
+  rapid_commit: perhaps
   lease_time: {default: 1h, max: 5m}
   options:
     routers: nope
@@ -65,7 +65,7 @@ fn check_prints_every_mistake_of_every_layer_at_once_in_the_order_of_the_file() 
         ("c.yaml:2: tcp.port: ", "70000"),
         ("c.yaml:3: tcp.prot: ", "unknown key"),
         ("c.yaml:4: tcp.when_full: ", "rejct"),
-        ("c.yaml:7: dhcp.rapid_commit: ", "not available in this version"),
+        ("c.yaml:7: dhcp.rapid_commit: ", "\"perhaps\" is not true or false"),
         ("c.yaml:8: dhcp.lease_time: ", "longer than max"),
         ("c.yaml:10: dhcp.options.routers: ", "nope"),
         ("c.yaml:11: dhcp.options.domain-name-servers: ", "\"x\""),
@@ -80,10 +80,6 @@ fn check_prints_every_mistake_of_every_layer_at_once_in_the_order_of_the_file() 
     // The line itself, and what to do.
     assert!(said.contains("\n    3 |   prot: 5\n  hint: did you mean port?"), "{said}");
     assert!(said.contains("hint: did you mean reject?"), "{said}");
-    assert!(
-        said.contains("\n    7 |   rapid_commit: true\n  hint: leave it out or set it to false"),
-        "{said}"
-    );
 }
 
 #[test]
@@ -176,21 +172,59 @@ fn set_is_checked_like_the_file_and_named_as_the_place() {
 
 #[test]
 fn keys_that_later_versions_serve_are_refused_unless_they_say_off() {
-    let off = "\
-daemon: {watch_config: false}
-dhcp:
-  enabled: false
-  rapid_commit: false
-  classes: {}
-  security: {allow: [], deny: [], unknown_clients: allow, trusted_relays: [], max_leases_per_circuit: 0}
-";
+    let off = "daemon: {watch_config: false}\ndhcp: {enabled: false}\n";
     let output = run_on(off, &["check"]);
     assert!(output.status.success(), "{}", text(&output));
-    let on = off.replace("false", "true").replace("deny: []", "deny: [\"66:66:*\"]");
-    let said = refused(&on.replace("enabled: true", "interfaces: [lo]"), &[]);
-    for key in ["daemon.watch_config", "dhcp.rapid_commit", "dhcp.security.deny"] {
-        assert!(said.contains(&format!("{key}: this is not available in this version")), "{said}");
+    let said = refused(&off.replace("watch_config: false", "watch_config: true"), &[]);
+    assert!(said.contains("daemon.watch_config: this is not available in this version"), "{said}");
+    assert!(said.contains("hint: leave it out or set it to false"), "{said}");
+}
+
+#[test]
+fn mistakes_in_classes_hosts_and_security_are_reported_together() {
+    let yaml = "\
+dhcp:
+  interfaces: [lo]
+  security: {deny: [\"zz:*\"]}
+  classes:
+    pxe: {boot_file: pxelinux.0}
+    uefi: {match: {vendor_class: \"PXEClient*\"}, options: {routers: nope}}
+  subnets:
+    lan:
+      network: 10.0.0.0/24
+      pools:
+        main: {range: 10.0.0.100-10.0.0.199, classes: [ufi]}
+      hosts:
+        printer: {mac: 0011.2233.4455, ip: 10.0.0.10}
+        scanner: {mac: \"00:11:22:33:44:66\", ip: 10.0.1.10}
+        plotter: {mac: \"00:11:22:33:44:66\", options: {ntp-servers: nope}}
+";
+    let said = refused(yaml, &[]);
+    let expected = "\
+c.yaml:3: dhcp.security.deny[0]: \"zz:*\" fits no hardware address
+    3 |   security: {deny: [\"zz:*\"]}
+  hint: an address is written 00:11:22:33:44:55, in hex digits; a pattern may be 00:11:22:*
+c.yaml:5: dhcp.classes.pxe.match: this must be given: the class would hold for everybody
+    5 |     pxe: {boot_file: pxelinux.0}
+  hint: write `match: {all: []}` if everybody is meant
+c.yaml:6: dhcp.classes.uefi.match.vendor_class: unknown key
+    6 |     uefi: {match: {vendor_class: \"PXEClient*\"}, options: {routers: nope}}
+  hint: did you mean vendor-class?
+c.yaml:6: dhcp.classes.uefi.options.routers: ";
+    assert!(said.starts_with(expected), "{said}");
+    for line in [
+        "c.yaml:11: dhcp.subnets.lan.pools.main.classes[0]: there is no class \"ufi\"\n",
+        "  hint: did you mean uefi?\n",
+        "c.yaml:13: dhcp.subnets.lan.hosts.printer.mac: \"0011.2233.4455\" is not a hardware address\n",
+        "  hint: write it as \"00:11:22:33:44:55\"\n",
+        "c.yaml:14: dhcp.subnets.lan.hosts.scanner.ip: 10.0.1.10 is outside the subnet 10.0.0.0/24\n",
+        "  hint: the subnet's hosts are 10.0.0.1-10.0.0.254\n",
+        "c.yaml:14: dhcp.subnets.lan.hosts.scanner.mac: 00:11:22:33:44:66 belongs to host plotter already\n",
+        "c.yaml:15: dhcp.subnets.lan.hosts.plotter.options.ntp-servers: ",
+    ] {
+        assert!(said.contains(line), "no {line} in\n{said}");
     }
+    assert_eq!(said.matches("c.yaml:").count(), 8, "{said}");
 }
 
 #[test]

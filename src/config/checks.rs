@@ -1,7 +1,11 @@
 //! Checks between sections: what is right by itself and wrong together.
 //!
 //! Runs after every section was read, on the typed configuration; notes problems, changes nothing. A check is
-//! skipped where one of its keys is wrong already, since a default stands there then.
+//! skipped where one of its keys is wrong already, since a default stands there then. Reservations and what chooses
+//! clients have files of their own.
+
+mod clients;
+mod hosts;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -18,6 +22,8 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) {
     for subnet in &config.dhcp.subnets {
         check_pools(subnet, reader);
     }
+    hosts::check(&config.dhcp, reader);
+    clients::check(&config.dhcp, reader);
 }
 
 /// One address that a service listens on.

@@ -1,18 +1,18 @@
-//! Reads the section `dhcp`, but for its subnets.
+//! Reads the section `dhcp`; its classes, its security and its subnets have files of their own.
 
 use std::path::Path;
 use std::time::Duration;
 
 use super::address::InterfaceName;
 use super::common::Level;
+use super::identity::DomainName;
 use super::leaf::Port;
 use super::model::{
-    Bootp, ConflictCheck, ConflictMethod, DeclineHold, Dhcp, Durability, Fqdn, HistoryLimits, Security,
-    Store, UnknownClients,
+    Bootp, ConflictCheck, ConflictMethod, DeclineHold, Dhcp, Durability, Fqdn, HistoryLimits, Store,
 };
 use super::section::Section;
-use super::subnet;
 use super::units::{Size, show_duration};
+use super::{class, security, subnet};
 
 /// Reads `dhcp`; `state_dir` is where a relative path of the lease file starts.
 pub(super) fn read(section: Section<'_>, state_dir: &Path) -> Dhcp {
@@ -30,32 +30,37 @@ pub(super) fn read(section: Section<'_>, state_dir: &Path) -> Dhcp {
         authoritative: section.get("authoritative", true),
         offer_hold: section.within("offer_hold", Duration::from_secs(60), holds, |d| show_duration(*d)),
         decline_hold: decline_hold(section.child("decline_hold")),
-        conflict_check: ConflictCheck { method: ConflictMethod::Off, timeout: Duration::from_millis(150) },
-        rapid_commit: false,
-        subnet_selection: false,
-        bootp: Bootp::Dynamic,
-        fqdn: Fqdn { suffix: None },
-        security: Security {
-            allow: Vec::new(),
-            deny: Vec::new(),
-            unknown_clients: UnknownClients::Allow,
-            trusted_relays: Vec::new(),
-            client_rate: None,
-            max_leases_per_circuit: 0,
-        },
+        conflict_check: conflict_check(section.child("conflict_check")),
+        rapid_commit: section.get("rapid_commit", false),
+        subnet_selection: section.get("subnet_selection", false),
+        bootp: section.get("bootp", Bootp::Dynamic),
+        fqdn: fqdn(section.child("fqdn")),
+        security: security::read(&section.child("security")),
         store: store(section.child("store"), state_dir),
-        classes: Vec::new(),
+        classes: class::read_all(&section, level.times),
         subnets: subnet::read_all(&section, &level),
         common: level.common,
     };
-    let conflicts = section.child("conflict_check");
-    // Without a method there is nothing to time; a wrong value is an error all the same.
-    let _: Option<Duration> = conflicts.find("timeout");
-    conflicts.finish();
-    section.child("fqdn").finish();
-    section.child("security").finish();
     section.finish();
     dhcp
+}
+
+fn conflict_check(section: Section<'_>) -> ConflictCheck {
+    // Less is no time for an answer; with more, a client has given up before its offer comes (RFC 2131 §4.1: it
+    // sends again after 4 s, then 8 s).
+    let times = Duration::from_millis(10)..=Duration::from_secs(5);
+    let check = ConflictCheck {
+        method: section.get("method", ConflictMethod::Auto),
+        timeout: section.within("timeout", Duration::from_millis(150), times, |d| show_duration(*d)),
+    };
+    section.finish();
+    check
+}
+
+fn fqdn(section: Section<'_>) -> Fqdn {
+    let fqdn = Fqdn { suffix: section.nullable::<DomainName>("suffix").flatten().map(|name| name.0) };
+    section.finish();
+    fqdn
 }
 
 fn decline_hold(section: Section<'_>) -> DeclineHold {

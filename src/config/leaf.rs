@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use figment::value::Value;
 use log::LevelFilter;
 
-use super::model::{Durability, IdentifyBy, WhenFull};
+use super::model::{Bootp, ConflictMethod, Durability, IdentifyBy, UnknownClients, WhenFull};
 use super::section::nearest;
 use super::tree::describe;
 
@@ -99,7 +99,7 @@ macro_rules! whole_numbers {
     )*};
 }
 
-whole_numbers!(u16, u32);
+whole_numbers!(u16, u32, i32);
 
 impl Leaf for f64 {
     fn read(value: &Value) -> Result<Self, Fault> {
@@ -173,6 +173,24 @@ impl Leaf for IdentifyBy {
 impl Leaf for Durability {
     fn read(value: &Value) -> Result<Self, Fault> {
         one_of(value, &[("power-loss", Self::PowerLoss), ("process", Self::Process)])
+    }
+}
+
+impl Leaf for ConflictMethod {
+    fn read(value: &Value) -> Result<Self, Fault> {
+        one_of(value, &[("auto", Self::Auto), ("arp", Self::Arp), ("icmp", Self::Icmp), ("off", Self::Off)])
+    }
+}
+
+impl Leaf for Bootp {
+    fn read(value: &Value) -> Result<Self, Fault> {
+        one_of(value, &[("dynamic", Self::Dynamic), ("reserved", Self::Reserved), ("off", Self::Off)])
+    }
+}
+
+impl Leaf for UnknownClients {
+    fn read(value: &Value) -> Result<Self, Fault> {
+        one_of(value, &[("allow", Self::Allow), ("ignore", Self::Ignore)])
     }
 }
 

@@ -6,8 +6,8 @@
 //! | step | file |
 //! |---|---|
 //! | read and merge the file and `--set`, remember where each value came from | `sources`, `file`, `spelling`, `yaml`, `tree`, `places` |
-//! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `address`, `units` |
-//! | one file for the sections that belong together | `daemon`, `logging`, `echo`, `dhcp`, `common`, `subnet` |
+//! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `address`, `identity`, `field`, `units` |
+//! | one file for the sections that belong together | `daemon`, `logging`, `echo`, `dhcp`, `common`, `class`, `security`, `subnet`, `host` |
 //! | refuse what is not built yet | `unavailable` |
 //! | check the sections against each other | `checks` |
 //! | show what is wrong | `report` |
@@ -15,11 +15,15 @@
 
 mod address;
 mod checks;
+mod class;
 mod common;
 mod daemon;
 mod dhcp;
 mod echo;
+mod field;
 mod file;
+mod host;
+mod identity;
 mod leaf;
 mod logging;
 pub mod model;
@@ -29,6 +33,7 @@ mod places;
 mod report;
 mod restart;
 mod section;
+mod security;
 mod sources;
 mod spelling;
 mod subnet;

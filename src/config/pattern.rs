@@ -48,6 +48,28 @@ impl Pattern {
         self.run(bytes, |a, b| a.eq_ignore_ascii_case(&b))
     }
 
+    /// Whether it fits any field at all of at most `most` bytes (63 or less), which may hold `allowed` at each
+    /// position and may end at the positions that `ends` names.
+    pub(super) fn could_fit(
+        &self,
+        most: u32,
+        allowed: impl Fn(u32, u8) -> bool,
+        ends: impl Fn(u32) -> bool,
+    ) -> bool {
+        // Bit n: the tokens so far fit n bytes.
+        let all = u64::MAX >> (63 - most.min(63));
+        let reached = self.tokens.iter().fold(1_u64, |reached, token| match token {
+            // All positions from the lowest one reached.
+            Token::Run => (reached & reached.wrapping_neg()).wrapping_neg() & all,
+            Token::One => reached << 1 & all,
+            Token::Byte(byte) => {
+                let fitting = (0..=most.min(63)).filter(|at| allowed(*at, *byte));
+                (reached & fitting.fold(0, |bits, at| bits | 1 << at)) << 1 & all
+            }
+        });
+        (0..=most.min(63)).any(|at| reached >> at & 1 == 1 && ends(at))
+    }
+
     /// Each star remembers where it began, so that a mismatch behind it takes one byte more into the last star and
     /// tries again: at most length times length steps, whatever the pattern.
     fn run(&self, bytes: &[u8], same: impl Fn(u8, u8) -> bool) -> bool {
@@ -162,6 +184,19 @@ mod tests {
             assert!(matches!(wrong.parse::<Pattern>(), Err(PatternError::Hex(_))), "{wrong}");
         }
         assert_eq!("".parse::<Pattern>(), Err(PatternError::Empty));
+    }
+
+    #[test]
+    fn patterns_that_fit_nothing_of_a_kind_are_known() {
+        let even =
+            |text: &str| pattern(text).could_fit(8, |_, byte| byte == b'a', |at| at % 2 == 0 && at > 0);
+        for fits in ["*", "aa", "a*", "?a", "*a*?", "aaaaaaaa", "aaaaaaaa*"] {
+            assert!(even(fits), "{fits}");
+        }
+        for fails in ["a", "b*", "*b", "aaa", "aaaaaaaaa*", "?????????"] {
+            assert!(!even(fails), "{fails}");
+        }
+        assert!(pattern("*").could_fit(63, |_, _| false, |at| at == 63));
     }
 
     #[test]

@@ -108,20 +108,14 @@ impl<'a> Section<'a> {
         self.dict?.get(key)
     }
 
-    /// Reads `value` as one `T`; notes what is wrong with it under `key`.
-    fn leaf<T: Leaf>(&self, key: &str, value: &Value) -> Option<T> {
-        match T::read(value) {
-            Ok(read) => Some(read),
-            Err(Fault { reason, hint }) => {
-                self.error(key, reason, hint);
-                None
-            }
-        }
+    /// Notes under `key` what is wrong with a value.
+    fn noted<T>(&self, key: &str, read: Result<T, Fault>) -> Option<T> {
+        read.map_err(|Fault { reason, hint }| self.error(key, reason, hint)).ok()
     }
 
     /// The value of `key`; none if it is missing or wrong.
     pub(super) fn find<T: Leaf>(&self, key: &str) -> Option<T> {
-        self.leaf(key, self.value(key)?)
+        self.noted(key, T::read(self.value(key)?))
     }
 
     /// The value of `key`, or `default`.
@@ -160,27 +154,35 @@ impl<'a> Section<'a> {
     pub(super) fn nullable<T: Leaf>(&self, key: &str) -> Option<Option<T>> {
         match self.value(key)? {
             Value::Empty(..) => Some(None),
-            value => self.leaf(key, value).map(Some),
+            value => self.noted(key, T::read(value)).map(Some),
         }
     }
 
     /// One value or a list of them, or `default`; wrong items are left out. Text is divided at commas, since some
     /// sources have nothing but text.
     pub(super) fn list<T: Leaf>(&self, key: &str, default: Vec<T>) -> Vec<T> {
-        let item = |position: usize, value: &Value| self.leaf(&format!("{key}[{position}]"), value);
         match self.value(key) {
             None => default,
-            Some(Value::Empty(..)) => Vec::new(),
-            Some(Value::Array(_, items)) => {
-                items.iter().enumerate().filter_map(|(position, value)| item(position, value)).collect()
+            Some(Value::String(tag, text)) if text.contains(',') => {
+                let parts = text.split(',').map(|part| Value::String(*tag, part.trim().to_owned()));
+                self.items(key, &parts.collect::<Vec<_>>(), &T::read)
             }
-            Some(Value::String(tag, text)) if text.contains(',') => text
-                .split(',')
-                .enumerate()
-                .filter_map(|(position, part)| item(position, &Value::String(*tag, part.trim().to_owned())))
-                .collect(),
-            Some(single) => self.leaf(key, single).into_iter().collect(),
+            Some(_) => self.list_by(key, T::read),
         }
+    }
+
+    /// The same by a function of one's own, empty where the key is missing, for text that may hold commas.
+    pub(super) fn list_by<T>(&self, key: &str, read: impl Fn(&Value) -> Result<T, Fault>) -> Vec<T> {
+        match self.value(key) {
+            None | Some(Value::Empty(..)) => Vec::new(),
+            Some(Value::Array(_, items)) => self.items(key, items, &read),
+            Some(single) => self.noted(key, read(single)).into_iter().collect(),
+        }
+    }
+
+    fn items<T>(&self, key: &str, items: &[Value], read: &impl Fn(&Value) -> Result<T, Fault>) -> Vec<T> {
+        let item = |(position, value)| self.noted(&format!("{key}[{position}]"), read(value));
+        items.iter().enumerate().filter_map(item).collect()
     }
 
     /// A path, made absolute, or `default`, which `null` asks for too.
@@ -210,6 +212,40 @@ impl<'a> Section<'a> {
                 None
             }
         }
+    }
+
+    /// The sections in the list `key`; a single section is a list of one.
+    pub(super) fn sections(&self, key: &str) -> Vec<Section<'a>> {
+        let section = |key: &str, value| Section {
+            reader: self.reader,
+            path: self.key(key),
+            dict: self.dict_of(key, value),
+            known: RefCell::default(),
+        };
+        match self.value(key) {
+            None | Some(Value::Empty(..)) => Vec::new(),
+            Some(Value::Array(_, items)) => items
+                .iter()
+                .enumerate()
+                .map(|(position, value)| section(&format!("{key}[{position}]"), value))
+                .collect(),
+            Some(single) => vec![section(key, single)],
+        }
+    }
+
+    /// The keys that are given in this section.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.dict.into_iter().flat_map(Dict::keys).map(String::as_str)
+    }
+
+    /// The full dotted key of this section itself.
+    pub(super) fn here(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether `null` stands at `key`.
+    pub(super) fn is_null(&self, key: &str) -> bool {
+        self.dict.and_then(|dict| dict.get(key)).is_some_and(|value| matches!(value, Value::Empty(..)))
     }
 
     /// Whether `key` is a section that says something.
@@ -247,12 +283,15 @@ impl<'a> Section<'a> {
     }
 
     /// Reports every key that nobody asked for.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(&self) {
         let known = self.known.borrow();
         for (name, value) in self.dict.into_iter().flatten().filter(|(name, _)| !known.contains(*name)) {
             match unavailable::find(&self.key(name)) {
-                Some(row) if row.is_off(value) => {}
-                Some(row) => self.error(name, "this is not available in this version", Some(row.hint())),
+                Some(_) if unavailable::is_off(value) => {}
+                Some(_) => {
+                    let hint = unavailable::HINT.to_owned();
+                    self.error(name, "this is not available in this version", Some(hint));
+                }
                 None => self.error(name, "unknown key", hint_for(name, &known, &self.path)),
             }
         }

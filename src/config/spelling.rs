@@ -41,11 +41,11 @@ pub(super) fn rename_aliases(dict: &mut Dict) -> Vec<Alias> {
 pub(super) fn spell_out_lease_times(dict: &mut Dict) {
     let Some(Value::Dict(_, dhcp)) = dict.get_mut("dhcp") else { return };
     spell_out_lease_time(dhcp);
+    sections(dhcp, "classes").for_each(spell_out_lease_time);
     for subnet in sections(dhcp, "subnets") {
         spell_out_lease_time(subnet);
-        for pool in sections(subnet, "pools") {
-            spell_out_lease_time(pool);
-        }
+        sections(subnet, "pools").for_each(spell_out_lease_time);
+        sections(subnet, "hosts").for_each(spell_out_lease_time);
     }
 }
 

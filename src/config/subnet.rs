@@ -1,7 +1,8 @@
-//! Reads `dhcp.subnets` and their pools, with the checks that need one subnet only.
+//! Reads `dhcp.subnets` and their pools (their hosts: `host`), with the checks that need one subnet only.
 
 use super::address::{InterfaceName, Unicast, is_unicast};
 use super::common::{GivenTimes, Level, boot};
+use super::host;
 use super::model::{Pool, Subnet};
 use super::network::{AddressRange, Network};
 use super::section::Section;
@@ -35,6 +36,7 @@ fn read(name: String, section: Section<'_>, above: &Level) -> Option<Subnet> {
         .into_iter()
         .filter_map(|(name, pool)| read_pool(name, pool, network, level.times))
         .collect();
+    let hosts = host::read_all(&section, network, level.times);
     section.finish();
     let network = network?;
     Some(Subnet {
@@ -46,7 +48,7 @@ fn read(name: String, section: Section<'_>, above: &Level) -> Option<Subnet> {
         common: level.common,
         exclude,
         pools,
-        hosts: Vec::new(),
+        hosts,
     })
 }
 
@@ -75,10 +77,11 @@ fn read_pool(
         check_range(&section, range, network);
     }
     let times = GivenTimes::read(&section, above);
+    let classes = section.list("classes", Vec::new());
     let pool = range.map(|range| Pool {
         name,
         range,
-        classes: Vec::new(),
+        classes,
         lease_time: (times != above).then(|| times.resolve()),
         boot: boot(&section),
         options: section.raw("options"),
@@ -110,7 +113,7 @@ fn check_range(section: &Section<'_>, range: AddressRange, network: Network) {
 }
 
 /// The addresses that hosts of `network` may have.
-fn host_range(network: Network) -> Option<AddressRange> {
+pub(super) fn host_range(network: Network) -> Option<AddressRange> {
     if network.prefix() >= 31 {
         return AddressRange::new(network.first(), network.last());
     }

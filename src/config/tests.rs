@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use super::*;
 
+mod classes;
 mod defaults;
+mod hosts;
 mod refusals;
+mod security;
 
 /// The sources of a caller in `folder`, as root and with an empty environment.
 fn sources(folder: &Path) -> Sources {
@@ -36,4 +39,23 @@ fn config_of(text: &str, set: &[&str]) -> Config {
 
 fn refusal_of(text: &str) -> String {
     load(text).map(|loaded| loaded.config).unwrap_err().to_string()
+}
+
+/// Checks that `text` is refused with exactly `expected`.
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let printed = refusal_of(text);
+    assert_eq!(printed, expected.trim_matches('\n'), "\n--- printed:\n{printed}\n--- for:\n{text}");
+}
+
+/// A file whose subnet `lan` (10.0.0.0/24) has this further line.
+fn lan(line: &str) -> String {
+    format!("dhcp:\n  interfaces: [eth0]\n  subnets:\n    lan:\n      network: 10.0.0.0/24\n      {line}\n")
+}
+
+/// The warnings of a file that is accepted, as they are printed.
+#[track_caller]
+fn warnings_of(text: &str) -> String {
+    let loaded = load(text).unwrap_or_else(|report| panic!("{report}"));
+    loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

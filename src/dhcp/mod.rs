@@ -17,6 +17,7 @@
 pub mod check;
 pub mod classes;
 pub mod client;
+pub mod explain;
 mod fits;
 mod handler;
 pub mod leases;
@@ -35,6 +36,8 @@ mod tests;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
+
+use daemon_utils::socket::Interface;
 
 use crate::config::Config;
 use crate::config::model::Subnet;
@@ -78,6 +81,17 @@ pub struct InterfaceInfo {
     pub addresses: Vec<(Ipv4Addr, u8)>,
     /// Whether it is the loopback interface.
     pub loopback: bool,
+}
+
+impl From<&Interface> for InterfaceInfo {
+    fn from(interface: &Interface) -> Self {
+        Self {
+            name: interface.name.clone(),
+            index: interface.index,
+            addresses: interface.addresses.clone(),
+            loopback: interface.loopback,
+        }
+    }
 }
 
 /// A packet as the socket gave it.

@@ -158,7 +158,8 @@ impl Pipeline {
         required.extend(selected.map(|subnet| (code::SUBNET_SELECTION, subnet)));
         // RFC 6842 §3: echoed as sent, even if it is not what identifies the client here.
         required.extend(message.client_id().map(|id| (code::CLIENT_ID, id)));
-        let wanted = place.options.select(message.parameter_request_list());
+        let mut wanted = place.options.select(message.parameter_request_list());
+        wanted.retain(|(code, _)| required.iter().all(|(given, _)| given != code));
         let header = Header {
             ciaddr,
             yiaddr,

@@ -6,12 +6,12 @@
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `choose`, [`request`] | the rules: begin, commit, release, decline · DISCOVER · REQUEST |
 //! | `conflict`, `ahead` | addresses found in use · which to probe ahead of time |
-//! | `cache`, `record`, `free`, `batch` | what is committed, in memory · one lease, packed · free addresses · what is pending |
+//! | `cache`, `record`, `free`, `circuits`, `batch` | what is committed, in memory · one lease, packed · free addresses · leases by circuit · what is pending |
 //! | [`offers`], [`probes`], `table` | in shared memory: offered addresses · who uses free ones · the tables they stand in |
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
-//! | [`reader`] | lists for people |
+//! | [`reader`], `snapshot` | lists for people · all leases for a dry run |
 //! | [`clock`] | lease time |
 //! | [`hash`] | the one hash |
 
@@ -19,6 +19,7 @@ mod ahead;
 mod batch;
 mod cache;
 mod choose;
+mod circuits;
 pub mod clock;
 mod conflict;
 pub mod engine;
@@ -39,6 +40,7 @@ mod record;
 pub mod request;
 mod rows;
 mod schema;
+mod snapshot;
 pub mod sqlite;
 pub mod store;
 mod table;
@@ -56,6 +58,7 @@ pub use prepare::prepare;
 pub use probes::{Answered, Finding, PROBE_WORDS, Probes};
 pub use reader::{LeaseRow, ListFilter, list};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
+pub use snapshot::Snapshot;
 pub use sqlite::{PATIENCE, SqliteStore};
 pub use store::{ClientRef, LeaseStore, StoreError};
 pub use types::*;

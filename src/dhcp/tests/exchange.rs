@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::world::{ETH0, Sent, config, interfaces, ip};
+use crate::config::Config;
 use crate::dhcp::rate::Rates;
 use crate::dhcp::{Outcome, Pipeline, ReplyKind, Silence, What};
 use crate::lease::store::{CatchUp, LogRow, Sink};
@@ -11,8 +12,8 @@ use crate::lease::{
 };
 use crate::protocol::tests::wire::Wire;
 
-#[derive(Default)]
-struct Memory {
+#[derive(Debug, Default)]
+pub(super) struct Memory {
     committed: Vec<LogRow>,
     pending: Vec<LogRow>,
 }
@@ -46,21 +47,29 @@ impl LeaseStore for Memory {
     }
 }
 
-struct Server {
-    pipeline: Pipeline,
-    leases: LeaseManager<Memory>,
+pub(super) struct Server {
+    pub(super) pipeline: Pipeline,
+    pub(super) leases: LeaseManager<Memory>,
     now: u64,
 }
 
 impl Server {
     fn new() -> Self {
-        let config = Arc::new(config());
+        Self::with(|_| {})
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config();
+        change(&mut config);
+        assert_eq!(crate::dhcp::check(&config), []);
+        let config = Arc::new(config);
         let topology = Topology::new(&config);
         let settings = EngineSettings {
             offer_hold: config.dhcp.offer_hold,
             authoritative: true,
             decline_hold: config.dhcp.decline_hold,
             reserved: Vec::new(),
+            max_leases_per_circuit: 0,
         };
         let leases =
             LeaseManager::open(Arc::clone(&topology), settings, Memory::default(), Offers::private())
@@ -73,11 +82,11 @@ impl Server {
     }
 
     /// A batch of one, as the worker runs it.
-    fn serve(&mut self, sent: &Sent) -> Outcome {
+    pub(super) fn serve(&mut self, sent: &Sent) -> Outcome {
         let packet = sent.packet();
         let request = match self.pipeline.accept(&packet) {
             Ok(request) => request,
-            Err(silence) => return silence.into(),
+            Err(silence) => return silence,
         };
         self.now += 10;
         let access = if request.writes() { Access::Write } else { Access::Read };
@@ -87,7 +96,7 @@ impl Server {
         outcome
     }
 
-    fn reply(&mut self, sent: &Sent, kind: ReplyKind) -> Wire {
+    pub(super) fn reply(&mut self, sent: &Sent, kind: ReplyKind) -> Wire {
         match self.serve(sent) {
             Outcome::Reply(reply) => {
                 assert_eq!((reply.kind, reply.interface), (kind, ETH0));
@@ -98,7 +107,7 @@ impl Server {
     }
 }
 
-fn mac(sent: Sent, last: u8) -> Sent {
+pub(super) fn mac(sent: Sent, last: u8) -> Sent {
     sent.field(33, &[last])
 }
 

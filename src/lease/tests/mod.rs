@@ -2,6 +2,7 @@
 //! keeper. What they share stands here.
 
 mod checked;
+mod circuits;
 mod hosts;
 mod keeper;
 mod memory;
@@ -75,6 +76,7 @@ pub(super) fn settings() -> EngineSettings {
         authoritative: true,
         decline_hold: DeclineHold { first: Duration::from_secs(600), max: Duration::from_secs(7200) },
         reserved: Vec::new(),
+        max_leases_per_circuit: 0,
     }
 }
 
