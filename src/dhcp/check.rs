@@ -71,7 +71,9 @@ impl Pipeline {
         let icmp = self.means.icmp.then_some(ProbeMethod::Icmp);
         match (self.config.dhcp.conflict_check.method, relayed) {
             (ConflictMethod::Off, _) | (ConflictMethod::Arp, true) => None,
-            (ConflictMethod::Auto | ConflictMethod::Arp, false) => arp,
+            (ConflictMethod::Arp, false) => arp,
+            // A link without Ethernet addresses knows no ARP.
+            (ConflictMethod::Auto, false) => arp.or(icmp),
             (ConflictMethod::Auto, true) | (ConflictMethod::Icmp, _) => icmp,
         }
     }

@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::prober::Found;
 use crate::config::Config;
+use crate::dhcp::check::ProbeMethod;
 use crate::dhcp::security::Refusal;
 use crate::dhcp::{Event, Outcome, Reply, ReplyKind, Request, Silence, What};
 use crate::event;
@@ -18,6 +20,10 @@ use crate::workers::pace::Limit;
 /// The same complaint is logged once in this time; the counters count each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
+const SECOND: Duration = Duration::from_secs(1);
+/// Lines about conflicts in a second: more are an attack, and the counters count each.
+const CONFLICTS_A_SECOND: u32 = 20;
+
 /// What is counted and logged.
 pub(super) struct Account {
     slot: Slot,
@@ -26,6 +32,8 @@ pub(super) struct Account {
     complained: HashMap<Complaint, Instant>,
     /// Dropped packets, by reason.
     drops: HashMap<&'static str, Limit>,
+    /// Conflicts logged in this second.
+    conflicts: (Option<Instant>, u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,7 +46,7 @@ enum Complaint {
 
 impl Account {
     pub(super) fn new(slot: Slot, config: Arc<Config>) -> Self {
-        Self { slot, config, complained: HashMap::new(), drops: HashMap::new() }
+        Self { slot, config, complained: HashMap::new(), drops: HashMap::new(), conflicts: (None, 0) }
     }
 
     pub(super) fn batch(&self, packets: usize) {
@@ -136,6 +144,43 @@ impl Account {
             if self.may_complain(Complaint::Send) {
                 event!(DhcpSendFailed, count = count; "replies could not be sent");
             }
+        }
+    }
+
+    pub(super) fn parked(&self) {
+        self.slot.count(Counter::Parked);
+    }
+
+    pub(super) fn probed(&self, method: ProbeMethod, ahead: bool) {
+        self.slot.count(match (method, ahead) {
+            (ProbeMethod::Arp(_), false) => Counter::ProbeArp,
+            (ProbeMethod::Arp(_), true) => Counter::ProbeAheadArp,
+            (ProbeMethod::Icmp, false) => Counter::ProbeIcmp,
+            (ProbeMethod::Icmp, true) => Counter::ProbeAheadIcmp,
+        });
+    }
+
+    /// An address rests because somebody answered for it.
+    pub(super) fn conflict(&mut self, found: Found, subnet: Option<SubnetId>, rest: Duration) {
+        self.slot.count(Counter::LeaseConflict);
+        let now = Instant::now();
+        if self.conflicts.0.is_none_or(|second| now.saturating_duration_since(second) >= SECOND) {
+            self.conflicts = (Some(now), 0);
+        }
+        self.conflicts.1 += 1;
+        if self.conflicts.1 > CONFLICTS_A_SECOND {
+            return;
+        }
+        let subnet = subnet.and_then(|id| self.config.dhcp.subnets.get(usize::from(id.0)));
+        let subnet = subnet.map_or("", |subnet| subnet.name.as_str());
+        let (address, secs) = (found.address, rest.as_secs());
+        match found.by {
+            Some(mac) => {
+                event!(DhcpAddressConflict, mac = mac, subnet = subnet, address = address, secs = secs;
+                "{address} is used by a host that has no lease of it")
+            }
+            None => event!(DhcpAddressConflict, subnet = subnet, address = address, secs = secs;
+                "{address} is used by a host that has no lease of it"),
         }
     }
 
