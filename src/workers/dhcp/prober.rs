@@ -101,7 +101,7 @@ impl Prober {
                 }
             }
         }
-        for fd in &self.icmp {
+        if let Some(fd) = &self.icmp {
             for _ in 0..AT_ONCE {
                 match socket::receive_echo(fd.as_fd(), AT_ONCE) {
                     Ok(Some(echo)) if echo.token == self.probes.token(echo.address) => {
