@@ -138,9 +138,7 @@ fn has(field: Field, pattern: &Pattern, facts: &Facts<'_>) -> bool {
     match field {
         Field::Mac => fits::colons(pattern, message.hardware().bytes()),
         Field::VendorClass => is(message.vendor_class()),
-        Field::UserClass => {
-            is(message.user_class()) || parts(message.user_class()).any(|part| is(Some(part)))
-        }
+        Field::UserClass => is(message.user_class()) || message.user_class_parts().any(|part| is(Some(part))),
         Field::ClientId => {
             is(message.client_id()) || message.client_id().is_some_and(|id| fits::colons(pattern, id))
         }
@@ -155,25 +153,4 @@ fn has(field: Field, pattern: &Pattern, facts: &Facts<'_>) -> bool {
         Field::Interface => is(Some(facts.interface.as_bytes())),
         Field::Option(code) => is(option(code)),
     }
-}
-
-/// The parts of option 77 (RFC 3004 §4), each behind a byte of length. Many clients send one text without lengths; such a
-/// one has no parts.
-fn parts(user_class: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
-    let whole = user_class.unwrap_or_default();
-    let mut end = whole;
-    while let Some((_, tail)) = part(end) {
-        end = tail;
-    }
-    let mut rest = if end.is_empty() { whole } else { &[] };
-    std::iter::from_fn(move || {
-        let (first, tail) = part(rest)?;
-        rest = tail;
-        Some(first)
-    })
-}
-
-fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first()?;
-    rest.split_at_checked(usize::from(*length))
 }

@@ -1,4 +1,5 @@
-//! Writes packets: header, options in a given order, padding, all within the size that the other side takes.
+//! Writes packets: header, options in a given order, padding, all within the size that the other side takes. What the
+//! options field cannot hold goes to `file` and `sname` where these are free (RFC 2132 §9.3).
 //!
 //! dhcproto writes the header and splits long options. It keeps options sorted by code and drops empty ones, so
 //! the order and option 80 are seen to here. Called by the reply builder, and by `probe` for requests.
@@ -11,6 +12,8 @@ use dhcproto::v4::{
 
 use super::code;
 use super::hardware::HardwareAddress;
+use super::room::{Field, Plan, Room, size};
+use super::walk;
 
 /// `op` (RFC 2131 table 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +56,7 @@ pub struct Header<'a> {
 pub struct Options<'a> {
     /// Without these the message is not what it claims to be: never left out.
     pub required: &'a [(u8, &'a [u8])],
-    /// In falling order of worth: where space runs out, the last ones go.
+    /// In falling order of worth: where space runs out, the last ones move to `file` and `sname`, then go.
     pub wanted: &'a [(u8, &'a [u8])],
     /// Option 82, echoed whole and last (RFC 3046 §2.2): never left out.
     pub relay: Option<&'a [u8]>,
@@ -73,8 +76,13 @@ const LOWER_HEADER_BYTES: usize = 20 + 8;
 const LEAST_DATAGRAM_BYTES: usize = 576;
 /// What a reply may at most be on Ethernet: raw frames cannot be fragmented, and boot ROMs reassemble nothing.
 const MOST_DATAGRAM_BYTES: usize = 1500;
-/// Code and length before each piece of up to 255 bytes.
-const PIECE_BYTES: usize = 255;
+/// Header and cookie (RFC 2131 figure 1).
+const FIXED_BYTES: usize = 240;
+/// `sname` and `file` in the header (RFC 2131 figure 1).
+const SNAME: std::ops::Range<usize> = 44..108;
+const FILE: std::ops::Range<usize> = 108..236;
+/// The end option is one byte, in each field that holds options (RFC 2131 §4.1).
+const END_BYTES: usize = 1;
 
 /// How many bytes of UDP payload a client takes that sent this option 57.
 ///
@@ -88,7 +96,8 @@ pub fn payload_limit(max_message_bytes: Option<u16>) -> usize {
 /// Writes a packet into `out`, which is emptied first. `limit_bytes` bounds the UDP payload; required options go
 /// beyond it if they must. Returns how many wanted options found no space.
 ///
-/// An option too large for what is left does not take those behind it along: they may still fit.
+/// `sname` and `file` are overloaded only where the header leaves them empty: the way to the boot file is worth more
+/// than lesser options. A message without option 53 is BOOTP, whose clients know no overload.
 pub fn encode(
     header: &Header<'_>,
     options: &Options<'_>,
@@ -96,20 +105,17 @@ pub fn encode(
     out: &mut Vec<u8>,
 ) -> Result<usize, EncodeError> {
     out.clear();
+    let plan = Plan::new(options.wanted, room(header, options, limit_bytes));
     let mut encoder = Encoder::new(out);
     fixed(header)?.encode(&mut encoder).map_err(|_| EncodeError)?;
     for (code, data) in options.required {
         put(*code, data, &mut encoder)?;
     }
-    // The seam for overload (RFC 2132 §9.3): what is left out here is what would move to `file` and `sname`.
-    let mut omitted = 0;
-    let reserved = 1 + options.relay.map_or(0, room);
-    for (code, data) in options.wanted {
-        if encoder.len_filled() + room(data) + reserved <= limit_bytes {
-            put(*code, data, &mut encoder)?;
-        } else {
-            omitted += 1;
-        }
+    if let Some(value) = plan.overload() {
+        put(code::OVERLOAD, &[value], &mut encoder)?;
+    }
+    for (code, data) in placed(options.wanted, &plan, Field::Options) {
+        put(code, data, &mut encoder)?;
     }
     if let Some(relay) = options.relay {
         put(code::RELAY_INFORMATION, relay, &mut encoder)?;
@@ -118,12 +124,46 @@ pub fn encode(
     if out.len() < LEAST_BYTES {
         out.resize(LEAST_BYTES, 0);
     }
-    Ok(omitted)
+    for (field, range) in [(Field::File, FILE), (Field::Sname, SNAME)] {
+        overload(placed(options.wanted, &plan, field), out.get_mut(range).unwrap_or_default());
+    }
+    Ok(plan.omitted())
 }
 
-/// Bytes that an option takes, its pieces counted (RFC 3396).
-fn room(data: &[u8]) -> usize {
-    data.len() + 2 * data.len().div_ceil(PIECE_BYTES).max(1)
+/// What is left for the wanted options, field by field.
+fn room(header: &Header<'_>, options: &Options<'_>, limit_bytes: usize) -> Room {
+    let required: usize = options.required.iter().map(|(_, data)| size(data)).sum();
+    let taken = FIXED_BYTES + required + options.relay.map_or(0, size) + END_BYTES;
+    let dhcp = options.required.iter().any(|(code, _)| *code == code::MESSAGE_TYPE);
+    let free = |field: std::ops::Range<usize>, used: &[u8]| {
+        if dhcp && used.is_empty() { field.len() - END_BYTES } else { 0 }
+    };
+    Room {
+        options: limit_bytes.saturating_sub(taken),
+        file: free(FILE, header.boot_file),
+        sname: free(SNAME, header.server_name),
+    }
+}
+
+fn placed<'a>(
+    wanted: &'a [(u8, &'a [u8])],
+    plan: &'a Plan,
+    field: Field,
+) -> impl Iterator<Item = (u8, &'a [u8])> {
+    let here = move |(place, _): &(usize, _)| plan.field(*place) == Some(field);
+    wanted.iter().enumerate().filter(here).map(|(_, option)| *option)
+}
+
+/// RFC 2131 §4.1: options begin with the first byte of the field, an end option closes them, the rest is padding.
+fn overload<'a>(options: impl Iterator<Item = (u8, &'a [u8])>, field: &mut [u8]) {
+    let mut bytes = options.flat_map(|(code, data)| {
+        // The plan lets nothing in here that is longer than the field.
+        [code, u8::try_from(data.len()).unwrap_or(0)].into_iter().chain(data.iter().copied())
+    });
+    let Some(first) = bytes.next() else { return };
+    for (to, from) in field.iter_mut().zip(std::iter::once(first).chain(bytes).chain([walk::END])) {
+        *to = from;
+    }
 }
 
 fn put(code: u8, data: &[u8], encoder: &mut Encoder<'_>) -> Result<(), EncodeError> {

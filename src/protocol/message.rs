@@ -288,7 +288,7 @@ impl<'a> DhcpMessage<'a> {
 }
 
 /// Clients may end strings with NULs and receivers must take them off (RFC 2132 §2).
-fn without_nul(bytes: &[u8]) -> &[u8] {
+pub(super) fn without_nul(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     bytes.get(..end).unwrap_or_default()
 }

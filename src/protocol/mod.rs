@@ -4,13 +4,15 @@
 //! [`encode`]), the code here is right.
 
 pub mod encode;
-mod fqdn;
+mod extensions;
+pub mod fqdn;
 pub mod frame;
 pub mod hardware;
 pub mod message;
 pub mod options;
 pub mod parser;
 pub mod relay;
+mod room;
 mod walk;
 
 #[cfg(test)]

@@ -109,6 +109,11 @@ cells! {
             ProbeAheadArp { method = "arp", when = "ahead" },
             ProbeAheadIcmp { method = "icmp", when = "ahead" },
         }
+        "echo_daemon_dhcp_probe_results_total" "What probes found: nobody, somebody, or the client itself" {
+            ProbeSilent { result = "silent" },
+            ProbeAnswered { result = "answered" },
+            ProbeHarmless { result = "harmless" },
+        }
         "echo_daemon_dhcp_parked_total" "DHCP packets that had to wait for a probe" {
             Parked { },
         }

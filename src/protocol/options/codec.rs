@@ -9,8 +9,8 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-use super::names;
 use super::table::Kind;
+use super::{names, nested, special};
 
 /// Why a value is not what its option takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ impl ValueError {
     }
 }
 
-type Bytes = Result<Vec<u8>, ValueError>;
+pub(super) type Bytes = Result<Vec<u8>, ValueError>;
 
 /// The bytes of `value` as an option of this kind. A map names its own format instead: `{hex: …}`, `{text: …}`,
 /// `{ip: …}`, `{u8: …}`, `{u16: …}`, `{u32: …}`, one value or a list.
@@ -41,8 +41,11 @@ pub fn encode(kind: Kind, value: &Value) -> Bytes {
     if let Kind::Owned(reason) = kind {
         return Err(owned(reason));
     }
-    if value.is_object() {
-        return by_format(value);
+    if let Some(map) = value.as_object() {
+        return match nested::form(kind) {
+            Some(form) if nested::is_numbered(map) => form(map),
+            Some(_) | None => by_format(value),
+        };
     }
     match kind {
         Kind::Ip => one(value, "an address", ip),
@@ -54,8 +57,8 @@ pub fn encode(kind: Kind, value: &Value) -> Bytes {
         Kind::Domains => domains(value, true),
         Kind::PlainDomains => domains(value, false),
         Kind::PlainDomain => one(value, "a domain name", name),
-        Kind::SipServers => sip_servers(value),
-        Kind::UriList => some(value, "a URI", uri),
+        Kind::SipServers => special::sip_servers(value),
+        Kind::UriList => some(value, "a URI", special::uri),
         Kind::Bool => one(value, "true or false", flag),
         Kind::U8 => one(value, "a number from 0 to 255", number::<u8>),
         Kind::U16 => one(value, "a number from 0 to 65535", number::<u16>),
@@ -63,7 +66,15 @@ pub fn encode(kind: Kind, value: &Value) -> Bytes {
         Kind::I32 => one(value, "a number from -2147483648 to 2147483647", signed),
         Kind::U16List => list(value, "a number from 0 to 65535", number::<u16>),
         Kind::Seconds => one(value, "a duration such as 90s or 1h", seconds),
+        Kind::SlpAgents => special::slp_agents(value),
+        Kind::SlpScope => one(value, "a scope such as \"true A,B\"", special::slp_scope),
+        Kind::ServerLists => some(value, "addresses such as \"10.0.0.1 10.0.0.2\"", special::server_list),
         Kind::Opaque => one(value, "hex digits such as \"0a0b\", or {text: …}", hex),
+        Kind::SubOptions => one(value, "hex digits such as \"0a0b\", or {CODE: {hex: …}}", hex),
+        Kind::VendorOptions => {
+            one(value, "hex digits such as \"0a0b\", or {ENTERPRISE: {CODE: {hex: …}}}", hex)
+        }
+        Kind::VendorClasses => one(value, "hex digits such as \"0a0b\", or {ENTERPRISE: {hex: …}}", hex),
         Kind::Owned(_) => Err(ValueError::new("belongs to the server")),
     }
 }
@@ -101,7 +112,7 @@ pub(super) fn without_always(value: &Value) -> Result<(Cow<'_, Value>, bool), Va
 }
 
 /// The bytes of a map that names its own format.
-fn by_format(value: &Value) -> Bytes {
+pub(super) fn by_format(value: &Value) -> Bytes {
     let formats = "hex, text, ip, u8, u16 or u32";
     let single = value.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
     let Some((format, value)) = single else {
@@ -142,11 +153,11 @@ fn some(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Opt
 }
 
 /// Likewise, and a text with commas is a list: `--set` and the environment know no other.
-fn list(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Option<()>) -> Bytes {
+pub(super) fn list(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Option<()>) -> Bytes {
     some(&split(value), expected, put)
 }
 
-fn split(value: &Value) -> Cow<'_, Value> {
+pub(super) fn split(value: &Value) -> Cow<'_, Value> {
     match value.as_str() {
         Some(text) if text.contains(',') => {
             Cow::Owned(text.split(',').map(|item| Value::from(item.trim())).collect())
@@ -164,15 +175,15 @@ fn each(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Opt
     Ok(out)
 }
 
-fn items(value: &Value) -> &[Value] {
+pub(super) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
 }
 
-fn address(text: &str) -> Option<Ipv4Addr> {
+pub(super) fn address(text: &str) -> Option<Ipv4Addr> {
     text.trim().parse().ok()
 }
 
-fn ip(value: &Value, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn ip(value: &Value, out: &mut Vec<u8>) -> Option<()> {
     out.extend(address(value.as_str()?)?.octets());
     Some(())
 }
@@ -210,7 +221,7 @@ fn text(value: &Value, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn domains(value: &Value, compress: bool) -> Bytes {
+pub(super) fn domains(value: &Value, compress: bool) -> Bytes {
     let value = split(value);
     let mut list = Vec::new();
     for item in items(&value) {
@@ -228,21 +239,6 @@ fn domains(value: &Value, compress: bool) -> Bytes {
 
 fn name(value: &Value, out: &mut Vec<u8>) -> Option<()> {
     out.extend(names::encode(&[value.as_str()?], false).ok()?);
-    Some(())
-}
-
-/// 1 and addresses, or 0 and names; never both (RFC 3361 §3).
-fn sip_servers(value: &Value) -> Bytes {
-    let all_addresses = items(&split(value)).iter().all(|item| item.as_str().and_then(address).is_some());
-    let (encoding, rest) =
-        if all_addresses { (1, list(value, "an address", ip)?) } else { (0, domains(value, false)?) };
-    Ok(std::iter::once(encoding).chain(rest).collect())
-}
-
-fn uri(value: &Value, out: &mut Vec<u8>) -> Option<()> {
-    let uri = value.as_str().filter(|uri| !uri.is_empty() && uri.is_ascii())?;
-    out.extend(u16::try_from(uri.len()).ok()?.to_be_bytes());
-    out.extend(uri.as_bytes());
     Some(())
 }
 
@@ -318,7 +314,7 @@ macro_rules! big_endian {
 big_endian!(u8 u16 u32);
 
 /// A value as an error message shows it.
-struct Shown<'a>(&'a Value);
+pub(super) struct Shown<'a>(pub(super) &'a Value);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,8 +3,10 @@
 
 pub mod check;
 pub mod codec;
-mod names;
+pub(super) mod names;
+mod nested;
 mod show;
+mod special;
 pub mod table;
 
 use serde_json::Value;

@@ -1,13 +1,13 @@
 //! Domain names on the wire (RFC 1035 §3.1), with compression where an option wants it (§4.1.4, RFC 3397 §2).
 
 /// The names one after the other. On error: the name that is none.
-pub(super) fn encode<'n>(names: &[&'n str], compress: bool) -> Result<Vec<u8>, &'n str> {
+pub(in crate::protocol) fn encode<'n>(names: &[&'n str], compress: bool) -> Result<Vec<u8>, &'n str> {
     let mut out = Vec::new();
     // Where a tail of a name was written: the tail in lower case, its offset.
     let mut tails: Vec<(String, u16)> = Vec::new();
     for &name in names {
         let bare = name.strip_suffix('.').unwrap_or(name);
-        if bare.is_empty() || bare.len() > 253 || bare.split('.').any(|label| !is_label(label)) {
+        if !is_name(bare) {
             return Err(name);
         }
         let mut rest = Some(bare);
@@ -69,6 +69,11 @@ fn one(bytes: &[u8], mut at: usize) -> Option<(String, usize)> {
             _ => return None,
         }
     }
+}
+
+/// Whether a text without a dot at its end is a name: labels of 1 to 63 bytes, 253 in all.
+pub(in crate::protocol) fn is_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 fn is_label(label: &str) -> bool {

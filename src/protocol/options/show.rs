@@ -52,7 +52,14 @@ fn by_kind(code: u8, kind: Kind, bytes: &[u8]) -> Option<String> {
             56 => text(bytes),
             _ => None,
         },
-        Kind::UriList | Kind::Opaque => None,
+        Kind::UriList
+        | Kind::SlpAgents
+        | Kind::SlpScope
+        | Kind::ServerLists
+        | Kind::SubOptions
+        | Kind::VendorOptions
+        | Kind::VendorClasses
+        | Kind::Opaque => None,
     }
 }
 

@@ -1,5 +1,5 @@
-//! The option table: every DHCPv4 option of the IANA registry ("BOOTP Vendor Extensions and DHCP Options") that
-//! has a name and a format, once. Configuration, checks and encoding follow from it.
+//! The option table: every DHCPv4 option of the IANA registry ("BOOTP Vendor Extensions and DHCP Options") that is
+//! assigned, once, and two private ones. Configuration, checks and encoding follow from it.
 //!
 //! Names are those that Kea writes; where ISC dhcpd or the registry says otherwise, that name is the alias.
 
@@ -55,8 +55,20 @@ pub enum Kind {
     U16List,
     /// A duration, `90s`, `1h` or bare seconds, 32 bits.
     Seconds,
+    /// Whether they are the only ones, and addresses: `"true 10.0.0.1 10.0.0.2"` (RFC 2610 §3).
+    SlpAgents,
+    /// Whether it goes before the client's own, and scopes: `"true A,B"` (RFC 2610 §4).
+    SlpScope,
+    /// One server or more, each with its addresses: `["10.0.0.1 10.0.0.2", "10.0.0.3"]` (RFC 7291 §4).
+    ServerLists,
     /// Bytes: hex digits, or a map such as `{text: …}`.
     Opaque,
+    /// Sub-options, `{1: {ip: 10.0.0.4}, 6: {hex: "02"}}`, or bytes (RFC 2132 §8.4).
+    SubOptions,
+    /// Sub-options by enterprise number, `{4491: {2: {text: …}}}`, or bytes (RFC 3925 §4).
+    VendorOptions,
+    /// Values by enterprise number, `{4491: {text: …}}`, or bytes (RFC 3925 §3).
+    VendorClasses,
     /// Never configured: why.
     Owned(&'static str),
 }
@@ -124,7 +136,7 @@ static TABLE: &[OptionSpec] = &[
     row(40, "nis-domain", "", Kind::Text),
     row(41, "nis-servers", "", Kind::IpList),
     row(42, "ntp-servers", "", Kind::IpList),
-    row(43, "vendor-encapsulated-options", "", Kind::Opaque),
+    row(43, "vendor-encapsulated-options", "", Kind::SubOptions),
     row(44, "netbios-name-servers", "", Kind::IpList),
     row(45, "netbios-dd-server", "netbios-dd-servers", Kind::IpList),
     row(46, "netbios-node-type", "", Kind::U8),
@@ -144,7 +156,7 @@ static TABLE: &[OptionSpec] = &[
     row(60, "vendor-class-identifier", "", Kind::Text),
     row(61, "dhcp-client-identifier", "", Kind::Owned("echoed from the client (RFC 6842)")),
     row(62, "nwip-domain-name", "nwip-domain", Kind::Text),
-    row(63, "nwip-suboptions", "", Kind::Opaque),
+    row(63, "nwip-suboptions", "", Kind::SubOptions),
     row(64, "nisplus-domain-name", "nisplus-domain", Kind::Text),
     row(65, "nisplus-servers", "", Kind::IpList),
     row(66, "tftp-server-name", "", Kind::Text),
@@ -159,8 +171,8 @@ static TABLE: &[OptionSpec] = &[
     row(75, "streettalk-server", "streettalk-servers", Kind::IpList),
     row(76, "streettalk-directory-assistance-server", "streettalk-directory-assistance-servers", Kind::IpList),
     row(77, "user-class", "", Kind::Opaque),
-    row(78, "slp-directory-agent", "", Kind::Opaque),
-    row(79, "slp-service-scope", "", Kind::Opaque),
+    row(78, "slp-directory-agent", "", Kind::SlpAgents),
+    row(79, "slp-service-scope", "", Kind::SlpScope),
     row(80, "rapid-commit", "", Kind::Owned("set by the server; see `rapid_commit`")),
     row(81, "fqdn", "", Kind::Owned("the answer to the client's; see `fqdn`")),
     row(82, "dhcp-agent-options", "relay-agent-information", Kind::Owned("echoed from the relay (RFC 3046)")),
@@ -192,10 +204,10 @@ static TABLE: &[OptionSpec] = &[
     row(119, "domain-search", "", Kind::Domains),
     row(120, "sip-servers", "", Kind::SipServers),
     row(121, "classless-static-route", "classless-static-routes", Kind::Routes),
-    row(122, "cablelabs-client-configuration", "", Kind::Opaque),
+    row(122, "cablelabs-client-configuration", "", Kind::SubOptions),
     row(123, "geoconf", "", Kind::Opaque),
-    row(124, "vivco-suboptions", "vendor-identifying-vendor-class", Kind::Opaque),
-    row(125, "vivso-suboptions", "vendor-identifying-vendor-options", Kind::Opaque),
+    row(124, "vivco-suboptions", "vendor-identifying-vendor-class", Kind::VendorClasses),
+    row(125, "vivso-suboptions", "vendor-identifying-vendor-options", Kind::VendorOptions),
     row(128, "tftp-server-ip-address", "", Kind::Opaque),
     row(129, "call-server-ip-address", "", Kind::Opaque),
     row(130, "discrimination-string", "", Kind::Opaque),
@@ -207,8 +219,8 @@ static TABLE: &[OptionSpec] = &[
     row(136, "pana-agent", "", Kind::IpList),
     row(137, "v4-lost", "", Kind::PlainDomain),
     row(138, "capwap-ac-v4", "", Kind::IpList),
-    row(139, "mos-ipv4-address", "", Kind::Opaque),
-    row(140, "mos-ipv4-fqdn", "", Kind::Opaque),
+    row(139, "mos-ipv4-address", "", Kind::SubOptions),
+    row(140, "mos-ipv4-fqdn", "", Kind::SubOptions),
     row(141, "sip-ua-cs-domains", "", Kind::PlainDomains),
     row(142, "andsf-ipv4-address", "", Kind::IpList),
     row(143, "v4-sztp-redirect", "", Kind::UriList),
@@ -225,13 +237,13 @@ static TABLE: &[OptionSpec] = &[
     row(155, "query-end-time", "", Kind::Owned("belongs to lease queries, which are not served")),
     row(156, "dhcp-state", "", Kind::Owned("belongs to lease queries, which are not served")),
     row(157, "data-source", "", Kind::Owned("belongs to lease queries, which are not served")),
-    row(158, "v4-pcp-server", "", Kind::Opaque),
+    row(158, "v4-pcp-server", "", Kind::ServerLists),
     row(159, "v4-portparams", "", Kind::Opaque),
     row(161, "mud-url", "", Kind::Text),
     row(162, "v4-dnr", "", Kind::Opaque),
     row(175, "etherboot", "", Kind::Opaque),
     row(176, "ip-telephone", "", Kind::Opaque),
-    row(177, "packetcable-cablehome", "", Kind::Opaque),
+    row(177, "packetcable-cablehome", "", Kind::SubOptions),
     row(208, "pxelinux-magic", "", Kind::Opaque),
     row(209, "pxelinux-configfile", "configfile", Kind::Text),
     row(210, "pxelinux-pathprefix", "pathprefix", Kind::Text),
@@ -240,6 +252,10 @@ static TABLE: &[OptionSpec] = &[
     row(213, "v4-access-domain", "", Kind::PlainDomain),
     row(220, "subnet-allocation", "", Kind::Opaque),
     row(221, "virtual-subnet-selection", "vss", Kind::Opaque),
+    // Of the codes for private use (224 to 254) these two mean the same everywhere: Windows clients ask for routes by
+    // 249 too, in the format of 121, and web browsers for their proxy by 252.
+    row(249, "ms-classless-static-routes", "", Kind::Routes),
+    row(252, "wpad-url", "wpad", Kind::Text),
 ];
 
 #[cfg(test)]
@@ -256,6 +272,19 @@ mod tests {
             assert!(names.insert(row.name), "{}", row.name);
             assert!(row.alias.is_none_or(|alias| names.insert(alias)), "{:?}", row.alias);
         }
+    }
+
+    /// The registry as of 2026: 0 and 255 are markers, 224 to 254 private.
+    #[test]
+    fn every_assigned_code_has_a_row_and_no_other() {
+        let unassigned = [84, 96, 110, 111, 115, 126, 127, 149, 160, 222, 223];
+        let gaps = [102..=107, 163..=174, 178..=207, 214..=219];
+        for code in 1..=223 {
+            let assigned = !unassigned.contains(&code) && !gaps.iter().any(|gap| gap.contains(&code));
+            assert_eq!(by_code(code).is_some(), assigned, "{code}");
+        }
+        let private: Vec<u8> = (224..=254).filter(|code| by_code(*code).is_some()).collect();
+        assert_eq!(private, [249, 252]);
     }
 
     #[test]

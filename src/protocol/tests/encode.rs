@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::wire::Wire;
-use crate::protocol::encode::{Header, Op, Options, encode};
-use crate::protocol::{DhcpParser, HardwareAddress};
+use crate::protocol::encode::{Header, LEAST_BYTES, Op, Options, encode};
+use crate::protocol::{DhcpParser, HardwareAddress, MessageType};
 
 const LIMIT: usize = 548;
 
@@ -107,7 +107,102 @@ fn required_options_and_the_relay_stay_whatever_the_limit() {
     assert_eq!((Wire::read(&bytes).codes(), omitted), (vec![53, 61, 61, 82, 82], 1));
 }
 
+fn bare() -> Header<'static> {
+    Header { server_name: b"", boot_file: b"", ..header() }
+}
+
+/// RFC 2132 §9.3, RFC 2131 §4.1.
+#[test]
+fn what_finds_no_room_moves_to_file_and_then_to_sname() {
+    let (large, medium, small) = ([1; 250], [2; 100], [3; 50]);
+    let options = Options {
+        required: &[(53, &[2]), (54, &[10, 0, 0, 1])],
+        wanted: &[(43, &large), (119, &medium), (15, &small), (3, &[10, 0, 0, 1])],
+        relay: Some(&[1, 1, 9]),
+    };
+    let (bytes, omitted) = written(&bare(), &options, LIMIT);
+    let wire = Wire::read(&bytes);
+    assert_eq!(omitted, 0);
+    assert_eq!(wire.codes(), [53, 54, 52, 43, 3, 82, 119, 15]);
+    assert_eq!(wire.option(52), Some(vec![3]));
+    assert_eq!((bytes[108], bytes[108 + 102], bytes[44], bytes[44 + 52]), (119, 255, 15, 255));
+    let message = DhcpParser::parse_reply(&bytes).unwrap();
+    assert_eq!((message.option(119), message.option(15)), (Some(&medium[..]), Some(&small[..])));
+}
+
+#[test]
+fn boot_fields_stay_and_lesser_options_go() {
+    let (large, medium) = ([1; 250], [2; 100]);
+    let options =
+        Options { required: &[(53, &[2])], wanted: &[(43, &large), (119, &medium), (15, b"x")], relay: None };
+    let named = Header { server_name: b"tftp", ..bare() };
+    let wire = Wire::read(&written(&named, &options, LIMIT - 44).0);
+    assert_eq!((wire.codes(), wire.option(52)), (vec![53, 52, 43, 15, 119], Some(vec![1])));
+    assert_eq!(wire.sname, b"tftp");
+    let booting = Header { boot_file: b"ipxe.efi", ..bare() };
+    let (bytes, omitted) = written(&booting, &options, LIMIT - 44);
+    let wire = Wire::read(&bytes);
+    assert_eq!((wire.codes(), omitted), (vec![53, 43, 15], 1), "too long for sname");
+    assert_eq!(wire.file, b"ipxe.efi");
+}
+
+#[test]
+fn an_option_that_has_to_be_divided_is_never_overloaded() {
+    let options = Options { required: &[(53, &[2])], wanted: &[(43, &[1; 400]), (15, b"x")], relay: None };
+    let (bytes, omitted) = written(&bare(), &options, LIMIT);
+    assert_eq!((Wire::read(&bytes).codes(), omitted), (vec![53, 15], 1));
+}
+
+/// RFC 951 §3: 64 bytes of vendor area, the cookie among them; no option of DHCP's own.
+#[test]
+fn a_bootp_reply_is_300_bytes_and_knows_no_overload() {
+    let wanted: [(u8, &[u8]); 4] =
+        [(1, &[255, 255, 255, 0]), (3, &[10, 0, 0, 1]), (15, &[b'x'; 46]), (12, &[b'y'; 45])];
+    let options = Options { required: &[], wanted: &wanted, relay: None };
+    let (bytes, omitted) = written(&bare(), &options, LEAST_BYTES);
+    assert_eq!((bytes.len(), omitted), (LEAST_BYTES, 1));
+    assert_eq!(Wire::read(&bytes).codes(), [1, 3, 12]);
+    assert_eq!(DhcpParser::parse_reply(&bytes).unwrap().kind(), MessageType::Bootp);
+    let (bytes, omitted) = written(&bare(), &options, LIMIT);
+    assert_eq!((bytes.len() > LEAST_BYTES, omitted), (true, 0));
+}
+
 proptest! {
+    #[test]
+    fn no_option_is_lost_but_those_counted_whatever_the_limit(
+        limit in 300_usize..1472,
+        named: bool,
+        booting: bool,
+        relay in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
+        options in proptest::collection::btree_map(
+            (1_u8..=254).prop_filter("the server's own", |code| !(50..=61).contains(code) && *code != 82),
+            proptest::collection::vec(any::<u8>(), 0..300),
+            0..40,
+        ),
+    ) {
+        let header = Header {
+            server_name: if named { b"server" } else { b"" },
+            boot_file: if booting { b"file" } else { b"" },
+            ..header()
+        };
+        let wanted: Vec<(u8, &[u8])> = options.iter().map(|(code, data)| (*code, data.as_slice())).collect();
+        let given = Options { required: &[(53, &[5])], wanted: &wanted, relay: relay.as_deref() };
+        let (bytes, omitted) = written(&header, &given, limit);
+        prop_assert!(bytes.len() <= limit.max(300));
+        let message = DhcpParser::parse_reply(&bytes).unwrap();
+        let mut read: Vec<(u8, &[u8])> =
+            message.options().filter(|(code, _)| !matches!(code, 52 | 53 | 82)).collect();
+        prop_assert!(read.iter().all(|option| wanted.contains(option)));
+        read.sort_unstable();
+        read.dedup_by_key(|option| option.0);
+        prop_assert_eq!(read.len() + omitted, wanted.len());
+        prop_assert_eq!(message.option(82), relay.as_deref());
+        let wire = Wire::read(&bytes);
+        prop_assert_eq!((wire.sname.is_empty(), wire.file.is_empty()), (!named, !booting));
+        let relay_at = bytes.len().min(240) + wire.options.iter().take_while(|(code, _)| *code != 82).map(|(_, data)| data.len() + 2).sum::<usize>();
+        prop_assert!(relay.is_none_or(|relay| bytes[relay_at + 2 + relay.len()] == 255), "82 is not the last");
+    }
+
     #[test]
     fn what_is_encoded_decodes_to_the_same(
         xid: u32,

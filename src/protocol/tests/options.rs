@@ -162,3 +162,86 @@ fn null_unsets_an_option_but_none_that_belongs_to_the_server() {
     assert!(unset("nonsense").is_err());
     assert!(OptionValue::from_config("routers", &Value::Null).is_err());
 }
+
+#[test]
+fn sub_options_are_written_by_their_code() {
+    for (name, value, expected) in [
+        (
+            "vendor-encapsulated-options",
+            json!({"10": {"text": "ab"}, "1": {"ip": "10.0.0.4"}, "6": {"hex": "02"}}),
+            &[1, 4, 10, 0, 0, 4, 6, 1, 2, 10, 2, b'a', b'b'][..],
+        ),
+        ("option-43", json!({"6": {"u8": [1, 2]}, "always": true}), &[6, 2, 1, 2]),
+        ("option-224", json!({"1": {"u16": 1}}), &[1, 2, 0, 1]),
+        ("vendor-encapsulated-options", json!({"text": "raw"}), b"raw"),
+        (
+            "vivso-suboptions",
+            json!({"4491": {"2": {"text": "x"}, "1": {"hex": "07"}}, "9": {"hex": "0102"}}),
+            &[0, 0, 0, 9, 2, 1, 2, 0, 0, 0x11, 0x8b, 6, 1, 1, 7, 2, 1, b'x'],
+        ),
+        ("vivco-suboptions", json!({"4491": {"text": "ab"}}), &[0, 0, 0x11, 0x8b, 2, b'a', b'b']),
+        ("vivco-suboptions", json!("0000118b026162"), &[0, 0, 0x11, 0x8b, 2, b'a', b'b']),
+    ] {
+        assert_eq!(bytes(name, value), expected, "{name}");
+    }
+}
+
+#[test]
+fn faults_of_sub_options_are_named_with_their_code() {
+    let long = "x".repeat(254);
+    for (name, value, part) in [
+        ("vendor-encapsulated-options", json!({"0": {"hex": "01"}}), "\"0\" is not a sub-option's code"),
+        ("vendor-encapsulated-options", json!({"1": {"hex": "01"}, "hex": "01"}), "\"hex\" is not"),
+        (
+            "vendor-encapsulated-options",
+            json!({"1": {"hex": "01"}, "01": {"hex": "01"}}),
+            "1 stands there twice",
+        ),
+        ("vendor-encapsulated-options", json!({"1": "10.0.0.1"}), "sub-option 1: the format is missing"),
+        ("vendor-encapsulated-options", json!({"1": {"ip": "x"}}), "sub-option 1: \"x\" is not an address"),
+        ("vendor-encapsulated-options", json!({"1": {"text": [long, long]}}), "sub-option 1 has 508 bytes"),
+        ("vendor-encapsulated-options", json!({}), "exactly one key"),
+        ("vivso-suboptions", json!({"4491": {"2": {"text": long}}}), "enterprise 4491 has 256 bytes"),
+        (
+            "vivso-suboptions",
+            json!({"4491": {"2": {"u8": 256}}}),
+            "enterprise 4491: sub-option 2: 256 is not",
+        ),
+        ("vivso-suboptions", json!({"4294967296": {"hex": "01"}}), "not an enterprise number"),
+        ("vivco-suboptions", json!({"4491": "x"}), "enterprise 4491: the format is missing"),
+        ("routers", json!({"1": {"ip": "10.0.0.1"}}), "\"1\" is not a format"),
+    ] {
+        let (reason, _) = refusal(name, value);
+        assert!(reason.contains(part), "{name}: {reason}");
+    }
+}
+
+#[test]
+fn options_of_a_layout_of_their_own_are_written_so() {
+    for (name, value, expected) in [
+        ("slp-directory-agent", json!("true 10.0.0.1, 10.0.0.2"), &[1, 10, 0, 0, 1, 10, 0, 0, 2][..]),
+        ("slp-directory-agent", json!([false, "10.0.0.1"]), &[0, 10, 0, 0, 1]),
+        ("slp-service-scope", json!("true A,B"), b"\x01A,B"),
+        ("slp-service-scope", json!(false), &[0]),
+        (
+            "v4-pcp-server",
+            json!(["10.0.0.1 10.0.0.2", "10.0.0.3"]),
+            &[8, 10, 0, 0, 1, 10, 0, 0, 2, 4, 10, 0, 0, 3],
+        ),
+        ("ms-classless-static-routes", json!("10.0.0.0/8 10.0.0.1"), &[8, 10, 10, 0, 0, 1]),
+        ("wpad-url", json!("http://wpad/w.dat"), b"http://wpad/w.dat"),
+    ] {
+        assert_eq!(bytes(name, value), expected, "{name}");
+    }
+    for (name, value, part) in [
+        ("slp-directory-agent", json!("10.0.0.1"), "is not \"true\" or"),
+        ("slp-directory-agent", json!("true"), "is not \"true\" or"),
+        ("slp-directory-agent", json!(["true", 7]), "is not \"true\" or"),
+        ("slp-service-scope", json!("A,B"), "is not a scope"),
+        ("v4-pcp-server", json!(""), "is not addresses"),
+        ("v4-pcp-server", json!("10.0.0.1 x"), "is not addresses"),
+    ] {
+        let (reason, _) = refusal(name, value);
+        assert!(reason.contains(part), "{name}: {reason}");
+    }
+}

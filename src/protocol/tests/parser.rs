@@ -178,6 +178,8 @@ fn sixteen_bytes_of_hardware_address_and_none_are_fine() {
 pub(super) fn read_all(bytes: &[u8]) {
     for parsed in [DhcpParser::parse(bytes), DhcpParser::parse_reply(bytes)] {
         let Ok(message) = parsed else { continue };
+        let _ = (message.user_class_parts().count(), message.architectures().count());
+        let _ = super::super::fqdn::answer(message.fqdn().unwrap_or_default(), Some("x.org"), None);
         let _ = (message.hostname(), message.client_id(), message.max_message_bytes(), message.user_class());
         let _ = (
             message.ciaddr(),

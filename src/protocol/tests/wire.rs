@@ -20,7 +20,7 @@ pub(crate) struct Wire {
     pub(crate) chaddr: [u8; 16],
     pub(crate) sname: Vec<u8>,
     pub(crate) file: Vec<u8>,
-    /// As they stand on the wire, pieces apart.
+    /// As they stand on the wire, pieces apart, those of overloaded fields behind the others.
     pub(crate) options: Vec<(u8, Vec<u8>)>,
 }
 
@@ -29,21 +29,19 @@ impl Wire {
         assert!(bytes.len() >= 300, "shorter than BOOTP allows: {}", bytes.len());
         let ip = |at: usize| Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]);
         assert_eq!(bytes[236..240], [0x63, 0x82, 0x53, 0x63], "magic cookie");
-        let mut options = Vec::new();
-        let mut at = 240;
-        loop {
-            match bytes[at] {
-                0 => at += 1,
-                255 => break,
-                code => {
-                    let length = usize::from(bytes[at + 1]);
-                    options.push((code, bytes[at + 2..at + 2 + length].to_vec()));
-                    at += 2 + length;
-                }
-            }
+        let mut options = options(&bytes[240..]);
+        let overload = options.iter().find(|(code, _)| *code == 52).map_or(0, |(_, data)| data[0]);
+        assert!(overload <= 3, "option 52 says {overload}");
+        if overload & 1 != 0 {
+            options.extend(self::options(&bytes[108..236]));
         }
-        assert!(bytes[at + 1..].iter().all(|byte| *byte == 0), "something behind the end option");
-        let text = |field: &[u8]| {
+        if overload & 2 != 0 {
+            options.extend(self::options(&bytes[44..108]));
+        }
+        let text = |field: &[u8], bit: u8| {
+            if overload & bit != 0 {
+                return Vec::new();
+            }
             let end = field.iter().position(|byte| *byte == 0).expect("field without NUL");
             field[..end].to_vec()
         };
@@ -60,8 +58,8 @@ impl Wire {
             siaddr: ip(20),
             giaddr: ip(24),
             chaddr: bytes[28..44].try_into().unwrap(),
-            sname: text(&bytes[44..108]),
-            file: text(&bytes[108..236]),
+            sname: text(&bytes[44..108], 2),
+            file: text(&bytes[108..236], 1),
             options,
         }
     }
@@ -76,6 +74,25 @@ impl Wire {
         let pieces: Vec<_> = self.options.iter().filter(|(found, _)| *found == code).collect();
         (!pieces.is_empty()).then(|| pieces.into_iter().flat_map(|(_, data)| data.clone()).collect())
     }
+}
+
+/// The options of a field up to its end option, behind which is padding only (RFC 2131 §4.1).
+fn options(field: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut options = Vec::new();
+    let mut at = 0;
+    loop {
+        match field[at] {
+            0 => at += 1,
+            255 => break,
+            code => {
+                let length = usize::from(field[at + 1]);
+                options.push((code, field[at + 2..at + 2 + length].to_vec()));
+                at += 2 + length;
+            }
+        }
+    }
+    assert!(field[at + 1..].iter().all(|byte| *byte == 0), "something behind the end option");
+    options
 }
 
 /// A client's packet: op 1, Ethernet 02:00:00:00:00:01, xid `0x01020304`, the cookie, then these bytes.

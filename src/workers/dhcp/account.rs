@@ -6,9 +6,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daemon_utils::clock::boot_time;
+
 use super::prober::Found;
 use crate::config::Config;
 use crate::dhcp::check::ProbeMethod;
+use crate::dhcp::rate::Rates;
 use crate::dhcp::security::Refusal;
 use crate::dhcp::{Event, Outcome, Reply, ReplyKind, Request, Silence, What};
 use crate::event;
@@ -19,6 +22,8 @@ use crate::workers::pace::Limit;
 
 /// The same complaint is logged once in this time; the counters count each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// A full pool stays full for a while, and its clients ask again and again: once in this time, whichever worker they reach.
+const SAY_EXHAUSTED_EVERY: Duration = Duration::from_secs(60);
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Lines about conflicts in a second: more are an attack, and the counters count each.
@@ -30,6 +35,8 @@ pub(super) struct Account {
     config: Arc<Config>,
     /// When each complaint was last logged.
     complained: HashMap<Complaint, Instant>,
+    /// What all workers complain of once.
+    shared: Rates,
     /// Dropped packets, by reason.
     drops: HashMap<&'static str, Limit>,
     /// Conflicts logged in this second.
@@ -45,8 +52,9 @@ enum Complaint {
 }
 
 impl Account {
-    pub(super) fn new(slot: Slot, config: Arc<Config>) -> Self {
-        Self { slot, config, complained: HashMap::new(), drops: HashMap::new(), conflicts: (None, 0) }
+    pub(super) fn new(slot: Slot, config: Arc<Config>, shared: Rates) -> Self {
+        let (complained, drops) = (HashMap::new(), HashMap::new());
+        Self { slot, config, shared, complained, drops, conflicts: (None, 0) }
     }
 
     pub(super) fn batch(&self, packets: usize) {
@@ -160,6 +168,17 @@ impl Account {
         });
     }
 
+    /// Nobody answered for this many addresses.
+    pub(super) fn silent(&self, count: usize) {
+        self.slot.add(Counter::ProbeSilent, count as u64);
+    }
+
+    /// So many answers came, of which `harmless` were no conflict.
+    pub(super) fn answered(&self, count: usize, harmless: usize) {
+        self.slot.add(Counter::ProbeAnswered, count as u64);
+        self.slot.add(Counter::ProbeHarmless, harmless as u64);
+    }
+
     /// An address rests because somebody answered for it.
     pub(super) fn conflict(&mut self, found: Found, subnet: Option<SubnetId>, rest: Duration) {
         self.slot.count(Counter::LeaseConflict);
@@ -253,7 +272,10 @@ impl Account {
             // Counted and logged by its reason.
             What::Refused(refusal) => self.refused(refusal, Some(event)),
             What::Exhausted => {
-                if self.may_complain(Complaint::Exhausted(event.subnet)) {
+                // Its own memory first: a flood of invented clients can push a word out of the shared one.
+                if self.may_complain(Complaint::Exhausted(event.subnet))
+                    && self.shared.may_say(subnet.as_bytes(), SAY_EXHAUSTED_EVERY, boot_time())
+                {
                     event!(DhcpPoolExhausted, mac = mac, xid = xid, subnet = subnet; "no address is left");
                 }
             }

@@ -40,12 +40,10 @@ impl Ahead {
         self.asked.first().map_or(self.next, |(_, deadline)| self.next.min(*deadline))
     }
 
-    /// Notes the silence of those asked before.
-    pub(super) fn settle(&mut self, probes: Probes, at: Instant, now: Timestamp) {
+    /// Notes the silence of those asked before; of how many.
+    pub(super) fn settle(&mut self, probes: Probes, at: Instant, now: Timestamp) -> usize {
         let over = self.asked.iter().take_while(|(_, deadline)| *deadline <= at).count();
-        for (address, _) in self.asked.drain(..over) {
-            probes.clear(address, now);
-        }
+        self.asked.drain(..over).filter(|(address, _)| probes.clear(*address, now)).count()
     }
 
     /// The next burst, if it is time for one.

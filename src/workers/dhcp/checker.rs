@@ -85,7 +85,8 @@ impl Checker {
             return Vec::new();
         }
         let now = batch.now();
-        let found = self.prober.hear(now);
+        let (found, harmless) = self.prober.hear(now);
+        batch.account.answered(found.len(), harmless);
         let resting = batch.conflicts(&found);
         for one in &found {
             match resting.iter().find(|(other, _)| other == one) {
@@ -104,9 +105,9 @@ impl Checker {
         for (address, method) in self.parked.to_ask_again(at) {
             self.prober.ask(address, method);
         }
-        let due = self.due(at, now);
+        let due = self.due(at, now, batch);
         if let Some(ahead) = &mut self.ahead {
-            ahead.settle(self.probes, at, now);
+            batch.account.silent(ahead.settle(self.probes, at, now));
         }
         due
     }
@@ -126,16 +127,14 @@ impl Checker {
         }
     }
 
-    fn due(&mut self, at: Instant, now: Timestamp) -> Vec<Waiting> {
+    fn due(&mut self, at: Instant, now: Timestamp, batch: &Batch) -> Vec<Waiting> {
         let probes = self.probes;
         let due = self.parked.due(at, |address, client| match probes.find(address, client, now) {
             Finding::Clear | Finding::Used => true,
             Finding::Unknown => false,
         });
-        for one in &due {
-            // Whoever has answered meanwhile stays noted.
-            probes.clear(one.park.address, now);
-        }
+        // Whoever has answered meanwhile stays noted.
+        batch.account.silent(due.iter().filter(|one| probes.clear(one.park.address, now)).count());
         due
     }
 

@@ -188,7 +188,7 @@ impl Worker {
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
         let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates)
             .with_means(prober.means());
-        let account = Account::new(context.slot, Arc::clone(config));
+        let account = Account::new(context.slot, Arc::clone(config), rates);
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
             batch: Batch::new(pipeline, leases, clock, account),

@@ -79,9 +79,10 @@ impl Prober {
         sent.inspect_err(|error| log::debug!("could not probe {address}: {error}")).is_ok()
     }
 
-    /// Reads what has come in and notes it for all workers; what belongs into the lease file.
-    pub(super) fn hear(&mut self, now: Timestamp) -> Vec<Found> {
-        let mut found = Vec::new();
+    /// Reads what has come in and notes it for all workers: what belongs into the lease file, and how many answers were
+    /// no conflict.
+    pub(super) fn hear(&mut self, now: Timestamp) -> (Vec<Found>, usize) {
+        let mut found = (Vec::new(), 0);
         if self.pause.left(Instant::now()).is_some() {
             return found;
         }
@@ -133,11 +134,12 @@ impl Prober {
         by: Option<HardwareAddress>,
         wants: bool,
         now: Timestamp,
-        found: &mut Vec<Found>,
+        found: &mut (Vec<Found>, usize),
     ) {
         match self.probes.answered(address, by.as_ref(), wants, now) {
-            Answered::InUse => found.push(Found { address, by }),
-            Answered::Unasked | Answered::Harmless => {}
+            Answered::InUse => found.0.push(Found { address, by }),
+            Answered::Harmless => found.1 += 1,
+            Answered::Unasked => {}
         }
     }
 }
