@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod explain;
 mod leases;
 mod probe;
 mod reload;
@@ -75,6 +76,8 @@ enum Command {
     Check(OutputArgs),
     /// Act as a client: TCP echo, UDP echo, DHCP discover to release, with timings
     Probe(ProbeArgs),
+    /// Tell what a client would get and why, without a packet: subnet, classes, reservation, pool, address, options
+    Explain(explain::ExplainArgs),
     /// Look at the leases
     #[command(subcommand)]
     Leases(LeasesCommand),
@@ -143,6 +146,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
         Command::Probe(args) => probe::run(&context, &args),
+        Command::Explain(args) => explain::run(&context, &args),
         Command::Leases(LeasesCommand::List(args)) => leases::list(&context, &args),
     };
     outcome.unwrap_or_else(|reason| {

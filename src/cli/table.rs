@@ -9,6 +9,13 @@ pub(super) fn new(heads: &[&str]) -> Table {
     table
 }
 
+/// A table of facts: names and values, without heads.
+pub(super) fn plain() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
 /// `1d 2h`, `3h 4m`, `5m 6s`, `7s`.
 pub(super) fn duration(secs: u64) -> String {
     const MINUTE: u64 = 60;

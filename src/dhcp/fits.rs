@@ -91,7 +91,7 @@ mod tests {
         assert!(either(&pattern("7"), &[0, 7], 7));
         assert!(either(&pattern("0x0007"), &[0, 7], 7));
         assert!(!either(&pattern("07"), &[0, 7], 7));
-        let relay = Ipv4Addr::new(255, 255, 255, 255);
+        let relay = Ipv4Addr::BROADCAST;
         assert!(either(&pattern("255.*.255"), &relay.octets(), relay));
     }
 }

@@ -11,6 +11,7 @@ use super::client::Asker;
 use super::leases::Leases;
 use super::outcome::{Event, Outcome, Reply, ReplyKind, Silence, What};
 use super::reply::Grant;
+use super::security::Refusal;
 use super::{Pipeline, Request, terms};
 
 /// One message in hand, with who sent it and what is open to it.
@@ -47,6 +48,9 @@ impl Pipeline {
     /// RFC 2131 §4.3.1. A DISCOVER may name the address it would like (option 50).
     fn discover<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
         let message = &talk.request.message;
+        if leases.circuit_is_full(&talk.asker.client, &talk.scope) {
+            return Refusal::CircuitFull.outcome(message, talk.request.from);
+        }
         match leases.discover(&talk.asker.client, &talk.scope, message.requested_address()) {
             // RFC 4039 §3.1: granted at once.
             Offered::Address(address) if talk.request.rapid => {
@@ -94,6 +98,10 @@ impl Pipeline {
     /// What the engine says to a client that asks for an address.
     fn grant<L: Leases>(&self, talk: &Talk<'_>, ask: Ask, leases: &mut L) -> Outcome {
         let request = talk.request;
+        // Also where nothing was offered: a client may ask for an address that it remembers.
+        if leases.circuit_is_full(&talk.asker.client, &talk.scope) {
+            return Refusal::CircuitFull.outcome(&request.message, request.from);
+        }
         let lease_secs = |address: Ipv4Addr| self.lease_secs(talk, address);
         match leases.request(&talk.asker.client, &talk.scope, ask, &lease_secs) {
             Answer::Ack { address, lease_secs, event, .. } => {

@@ -25,6 +25,8 @@ pub trait Leases {
     fn whereabouts(&self, address: Ipv4Addr, hardware: &HardwareAddress) -> Option<Whereabouts>;
     /// Whether the client has this address leased now.
     fn holds(&self, client: &Client, address: Ipv4Addr) -> bool;
+    /// Whether the client's circuit has as many leases as it may, none of them the client's.
+    fn circuit_is_full(&self, client: &Client, scope: &Scope<'_>) -> bool;
     /// RELEASE.
     fn release(&mut self, client: &Client, address: Ipv4Addr) -> Released;
     /// DECLINE.
@@ -59,6 +61,10 @@ impl<S: LeaseStore> Leases for LeaseManager<S> {
 
     fn holds(&self, client: &Client, address: Ipv4Addr) -> bool {
         self.holder(address, &client.hardware).is_some_and(|holder| holder.key == client.key.as_bytes())
+    }
+
+    fn circuit_is_full(&self, client: &Client, scope: &Scope<'_>) -> bool {
+        Self::circuit_is_full(self, client, scope)
     }
 
     fn release(&mut self, client: &Client, address: Ipv4Addr) -> Released {

@@ -16,6 +16,7 @@
 
 pub mod classes;
 pub mod client;
+pub mod explain;
 mod fits;
 mod handler;
 pub mod leases;
@@ -34,6 +35,8 @@ mod tests;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
+
+use daemon_utils::socket::Interface;
 
 use crate::config::Config;
 use crate::config::model::Subnet;
@@ -75,6 +78,17 @@ pub struct InterfaceInfo {
     pub addresses: Vec<(Ipv4Addr, u8)>,
     /// Whether it is the loopback interface.
     pub loopback: bool,
+}
+
+impl From<&Interface> for InterfaceInfo {
+    fn from(interface: &Interface) -> Self {
+        Self {
+            name: interface.name.clone(),
+            index: interface.index,
+            addresses: interface.addresses.clone(),
+            loopback: interface.loopback,
+        }
+    }
 }
 
 /// A packet as the socket gave it.

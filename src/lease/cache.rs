@@ -1,5 +1,5 @@
-//! What is known of the lease file, in memory: leases by address and by client, the free addresses and the order of
-//! running out of each pool. Answers every look-up of the engine without a scan. Holds committed rows only.
+//! What is known of the lease file, in memory: leases by address, by client and by circuit, the free addresses and the order
+//! of running out of each pool. Answers every look-up of the engine without a scan. Holds committed rows only.
 //!
 //! The index by client leads to one lease for each client and link, the one that counts: the active one, else the
 //! latest. The order of a pool holds every lease of it by the time it runs out (or ended), so that the longest
@@ -10,6 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::circuits::Circuits;
 use super::free::FreeIndex;
 use super::hash::{secret, sip13};
 use super::pools::{LinkId, Topology};
@@ -27,6 +28,8 @@ pub(super) struct Cache {
     by_client: HashMap<u64, u32, Spread>,
     pools: Vec<PoolIndex>,
     names: Names,
+    /// None where circuits have no limit.
+    circuits: Option<Circuits>,
     key: (u64, u64),
 }
 
@@ -40,7 +43,7 @@ pub(super) struct PoolIndex {
 }
 
 impl Cache {
-    pub(super) fn new(topology: Arc<Topology>) -> Self {
+    pub(super) fn new(topology: Arc<Topology>, by_circuit: bool) -> Self {
         let pools = topology.pools().iter().map(|pool| {
             let mut free = FreeIndex::new(pool.range.size());
             let first = u32::from(pool.range.first());
@@ -60,13 +63,14 @@ impl Cache {
             by_client: HashMap::default(),
             pools,
             names: Names::default(),
+            circuits: by_circuit.then(Circuits::new),
             key: (secret(), secret()),
         }
     }
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        *self = Self::new(Arc::clone(&self.topology));
+        *self = Self::new(Arc::clone(&self.topology), self.circuits.is_some());
     }
 
     pub(super) fn at(&self, address: Ipv4Addr) -> Option<&Record> {
@@ -77,6 +81,11 @@ impl Cache {
     pub(super) fn of(&self, key: &ClientKey, link: LinkId) -> Option<&Record> {
         let slot = self.by_client.get(&self.client_hash(key.as_bytes(), link))?;
         self.record(*slot).filter(|record| record.client.is(key))
+    }
+
+    /// The active leases by circuit; none where circuits have no limit.
+    pub(super) fn circuits(&self) -> Option<&Circuits> {
+        self.circuits.as_ref()
     }
 
     pub(super) fn pool(&self, pool: PoolId) -> Option<&PoolIndex> {
@@ -197,6 +206,9 @@ impl Cache {
             index.order.insert(entry);
             index.states[usize::from(state.number())] += 1;
         }
+        if let Some(circuits) = self.circuits.as_mut().filter(|_| state == LeaseState::Active) {
+            circuits.enter(&record.client.unpack(), record.expires, record.address);
+        }
         let record = &self.records[slot as usize];
         if let Some(hash) = self.hash_of(record) {
             let rank = |r: &Record| (r.state == LeaseState::Active, r.seq);
@@ -214,6 +226,9 @@ impl Cache {
         if let Some(index) = record.pool.and_then(|pool| self.pools.get_mut(usize::from(pool.0))) {
             index.order.remove(&entry);
             index.states[usize::from(state.number())] -= 1;
+        }
+        if let Some(circuits) = self.circuits.as_mut().filter(|_| state == LeaseState::Active) {
+            circuits.leave(&record.client.unpack(), record.expires, record.address);
         }
         if let Some(hash) = self.hash_of(&self.records[slot as usize])
             && self.by_client.get(&hash) == Some(&slot)

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::config::model::DeclineHold;
 
 use super::batch::{Batch, Pending};
@@ -49,6 +50,22 @@ pub struct EngineSettings {
     pub decline_hold: DeclineHold,
     /// Addresses never given out beside those of the configuration: the server's own.
     pub reserved: Vec<Ipv4Addr>,
+    /// Active leases that one circuit may have; 0: without limit.
+    pub max_leases_per_circuit: u32,
+}
+
+impl EngineSettings {
+    /// As the configuration has it, without addresses of the server's own.
+    pub fn new(config: &Config) -> Self {
+        let dhcp = &config.dhcp;
+        Self {
+            offer_hold: dhcp.offer_hold,
+            authoritative: dhcp.authoritative,
+            decline_hold: dhcp.decline_hold,
+            reserved: Vec::new(),
+            max_leases_per_circuit: dhcp.security.max_leases_per_circuit,
+        }
+    }
 }
 
 /// What a batch is going to do.
@@ -142,7 +159,7 @@ impl<S: LeaseStore> LeaseManager<S> {
         mut store: S,
         offers: Offers,
     ) -> Result<Self, StoreError> {
-        let mut cache = Cache::new(Arc::clone(&topology));
+        let mut cache = Cache::new(Arc::clone(&topology), settings.max_leases_per_circuit != 0);
         let known = store.load(&mut |row| cache.apply(&row))?;
         let reserved = settings.reserved.iter().copied().collect();
         Ok(Self {

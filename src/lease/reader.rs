@@ -184,7 +184,7 @@ fn colons(bytes: &[u8]) -> String {
 
 /// Opens for reading only. SQLite would create its shared memory file where a write-ahead log is expected; a file that
 /// nobody has open has neither of the two after a clean stop, and is read as the immutable file that it then is.
-fn open(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let wrong = |error| from_sqlite("open", path, error);
     let file = resolved(path)?;
     std::fs::metadata(&file).map_err(|source| StoreError::Io {

@@ -158,24 +158,30 @@ impl SqliteStore {
         Ok(last.unwrap_or(u64::try_from(folded_to).unwrap_or(0)))
     }
 
-    /// Hands over the rows of a query; returns the number of the last one.
     fn each(&self, sql: &str, after: Option<i64>, sink: &mut Sink<'_>) -> Result<Option<u64>, StoreError> {
-        let mut read = || {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let mut rows = match after {
-                Some(seq) => statement.query([seq])?,
-                None => statement.query([])?,
-            };
-            let mut last = None;
-            while let Some(row) = rows.next()? {
-                let row = rows::decode(row)?;
-                last = Some(row.seq);
-                sink(row);
-            }
-            Ok(last)
-        };
-        read().map_err(|error| self.error("read", error))
+        each(&self.connection, sql, after, sink).map_err(|error| self.error("read", error))
     }
+}
+
+/// Hands over the rows of a query; returns the number of the last one.
+pub(super) fn each(
+    connection: &Connection,
+    sql: &str,
+    after: Option<i64>,
+    sink: &mut Sink<'_>,
+) -> rusqlite::Result<Option<u64>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = match after {
+        Some(seq) => statement.query([seq])?,
+        None => statement.query([])?,
+    };
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let row = rows::decode(row)?;
+        last = Some(row.seq);
+        sink(row);
+    }
+    Ok(last)
 }
 
 impl LeaseStore for SqliteStore {

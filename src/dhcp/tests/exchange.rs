@@ -69,6 +69,7 @@ impl Server {
             authoritative: true,
             decline_hold: config.dhcp.decline_hold,
             reserved: Vec::new(),
+            max_leases_per_circuit: 0,
         };
         let leases =
             LeaseManager::open(Arc::clone(&topology), settings, Memory::default(), Offers::private())
@@ -85,7 +86,7 @@ impl Server {
         let packet = sent.packet();
         let request = match self.pipeline.accept(&packet) {
             Ok(request) => request,
-            Err(silence) => return silence.into(),
+            Err(silence) => return silence,
         };
         self.now += 10;
         let access = if request.writes() { Access::Write } else { Access::Read };

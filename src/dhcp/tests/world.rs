@@ -252,6 +252,7 @@ pub(super) struct Script {
     pub(super) answer: Option<Answer>,
     pub(super) released: Released,
     pub(super) declined: Declined,
+    pub(super) circuit_full: bool,
     pub(super) asked: Vec<String>,
     pub(super) client: Option<Client>,
     pub(super) whereabouts: Option<(Ipv4Addr, Whereabouts)>,
@@ -265,6 +266,7 @@ impl Default for Script {
             answer: None,
             released: Released::Done,
             declined: Declined::Done(Duration::from_secs(600)),
+            circuit_full: false,
             asked: Vec::new(),
             client: None,
             whereabouts: None,
@@ -307,6 +309,10 @@ impl Leases for Script {
 
     fn holds(&self, _: &Client, address: Ipv4Addr) -> bool {
         self.holds == Some(address)
+    }
+
+    fn circuit_is_full(&self, _: &Client, _: &Scope<'_>) -> bool {
+        self.circuit_full
     }
 
     fn release(&mut self, _: &Client, address: Ipv4Addr) -> Released {

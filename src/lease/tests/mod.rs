@@ -1,6 +1,7 @@
 //! Tests of the lease layer as a whole: the rules, a model that random messages are compared with, the lease file, the
 //! keeper. What they share stands here.
 
+mod circuits;
 mod hosts;
 mod keeper;
 mod memory;
@@ -74,6 +75,7 @@ pub(super) fn settings() -> EngineSettings {
         authoritative: true,
         decline_hold: DeclineHold { first: Duration::from_secs(600), max: Duration::from_secs(7200) },
         reserved: Vec::new(),
+        max_leases_per_circuit: 0,
     }
 }
 

@@ -5,6 +5,7 @@ pub mod check;
 pub mod codec;
 pub(super) mod names;
 mod nested;
+mod show;
 mod special;
 pub mod table;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub use check::check;
 pub use codec::ValueError;
+pub use show::{name, show};
 pub use table::{Kind, OptionSpec};
 
 /// An option value ready to be sent.
@@ -70,6 +72,11 @@ impl OptionValue {
         };
         Ok(Self { code, bytes, always })
     }
+}
+
+/// The code that a name of the table stands for.
+pub fn code_of(name: &str) -> Option<u8> {
+    table::by_name(name).map(|row| row.code)
 }
 
 /// The code that a name stands for, and its kind if the table has it.

@@ -41,6 +41,41 @@ pub(in crate::protocol) fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
+/// The names that were written one after the other, pointers followed; none where it is not a list of names.
+pub(super) fn decode(bytes: &[u8]) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let (name, end) = one(bytes, at)?;
+        names.push(name);
+        at = end;
+    }
+    (!names.is_empty()).then_some(names)
+}
+
+/// The name that begins at `at`, and where the next one does.
+fn one(bytes: &[u8], mut at: usize) -> Option<(String, usize)> {
+    let (mut labels, mut end) = (Vec::new(), None);
+    loop {
+        let length = usize::from(*bytes.get(at)?);
+        match length {
+            0 => return Some((labels.join("."), end.unwrap_or(at + 1))),
+            1..=63 => {
+                let label = bytes.get(at + 1..at + 1 + length)?;
+                labels.push(std::str::from_utf8(label).ok().filter(|label| is_label(label))?);
+                at += 1 + length;
+            }
+            0xc0.. => {
+                let target = (length & 0x3f) << 8 | usize::from(*bytes.get(at + 1)?);
+                end = end.or(Some(at + 2));
+                // Only backwards, so that there is no circle (RFC 1035 §4.1.4: "a prior occurrence").
+                at = Some(target).filter(|target| *target < at)?;
+            }
+            _ => return None,
+        }
+    }
+}
+
 fn is_label(label: &str) -> bool {
     (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_graphic())
 }

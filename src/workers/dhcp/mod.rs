@@ -121,22 +121,12 @@ impl Worker {
         let store = &config.dhcp.store;
         let store = SqliteStore::open(&store.path, store.durability).map_err(|error| error.to_string())?;
         let clock = store.clock().map_err(|error| error.to_string())?;
-        let settings = EngineSettings {
-            offer_hold: config.dhcp.offer_hold,
-            authoritative: config.dhcp.authoritative,
-            decline_hold: config.dhcp.decline_hold,
-            reserved: own_addresses(sockets),
-        };
+        let settings = EngineSettings { reserved: own_addresses(sockets), ..EngineSettings::new(config) };
         let offers = Offers::new(Region::Offers.of(context.shared));
         let leases = LeaseManager::open(Arc::clone(&topology), settings, store, offers)
             .map_err(|error| error.to_string())?;
         let rates = Rates::new(Region::Rates.of(context.shared));
-        let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo {
-            name: interface.name.clone(),
-            index: interface.index,
-            addresses: interface.addresses.clone(),
-            loopback: interface.loopback,
-        });
+        let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
         let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates);
         let account = Account::new(context.slot, Arc::clone(config));
         Ok(Self {

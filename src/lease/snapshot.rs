@@ -1,0 +1,79 @@
+//! The leases as they are at one moment, read once, for a dry run: a [`LeaseStore`] that never writes. Changes no file
+//! and creates none, whether the daemon runs or not.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::clock::LeaseClock;
+use super::reader;
+use super::schema::{ALL_LEASES, LOG_AFTER};
+use super::sqlite::{each, from_sqlite};
+use super::store::{CatchUp, LeaseStore, LogRow, Sink, StoreError};
+
+/// All leases of a file, or none.
+#[derive(Debug)]
+pub struct Snapshot {
+    file: Option<(Connection, std::path::PathBuf)>,
+}
+
+impl Snapshot {
+    /// Of the lease file at `path`.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { file: Some((reader::open(path)?, path.to_owned())) })
+    }
+
+    /// Of a server that never leased anything.
+    pub fn empty() -> Self {
+        Self { file: None }
+    }
+
+    /// The clock that its times are of.
+    pub fn clock(&self) -> Result<LeaseClock, StoreError> {
+        match &self.file {
+            Some((connection, path)) => {
+                let offset = meta(connection, "clock_offset");
+                Ok(LeaseClock::new(offset.map_err(|error| from_sqlite("read", path, error))?))
+            }
+            None => Ok(LeaseClock::start(super::Timestamp(0))),
+        }
+    }
+}
+
+impl LeaseStore for Snapshot {
+    fn load(&mut self, sink: &mut Sink<'_>) -> Result<u64, StoreError> {
+        let Some((connection, path)) = &self.file else { return Ok(0) };
+        let mut read = || {
+            // One transaction: the keeper must not fold between the two tables.
+            connection.execute_batch("BEGIN")?;
+            each(connection, ALL_LEASES, None, sink)?;
+            let folded_to = meta(connection, "folded_to")?;
+            let last = each(connection, LOG_AFTER, Some(folded_to), sink)?;
+            connection.execute_batch("ROLLBACK")?;
+            Ok(last.unwrap_or(u64::try_from(folded_to).unwrap_or(0)))
+        };
+        read().map_err(|error| from_sqlite("read", path, error))
+    }
+
+    fn catch_up(&mut self, known: u64, _: &mut Sink<'_>) -> Result<CatchUp, StoreError> {
+        Ok(CatchUp::Current(known))
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        Err(StoreError::NotWriting)
+    }
+
+    fn append(&mut self, _: &[LogRow]) -> Result<(), StoreError> {
+        Err(StoreError::NotWriting)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        Err(StoreError::NotWriting)
+    }
+
+    fn rollback(&mut self) {}
+}
+
+fn meta(connection: &Connection, key: &str) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+}
