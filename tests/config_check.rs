@@ -224,7 +224,7 @@ c.yaml:6: dhcp.classes.uefi.options.routers: ";
     ] {
         assert!(said.contains(line), "no {line} in\n{said}");
     }
-    assert_eq!(said.matches("c.yaml:").count(), 8, "{said}");
+    assert_eq!(said.matches("c.yaml:").count(), 9, "{said}");
 }
 
 #[test]

@@ -1,203 +1,237 @@
-//! Real DHCP clients get, renew and release a lease over a veth pair. Each runs in a network namespace with files of
-//! its own, and configures nothing but the interface there.
+//! The DHCP clients that people use live with the server: they get a lease, renew it, rebind, come back after a reboot, give it
+//! back, and decline an address that is in use; on the server's link and behind real relays. Each runs in a
+//! network namespace with files of its own, and configures nothing but the interface there.
 
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 
-use common::lab::{self, NO_ECHO};
-use common::{Daemon, Namespace, eventually, folder, has, is_root, signal};
+use common::site::{Running, Said, Site, Way, Witness, copy_of};
+use common::{eventually, has, is_root, lab, signal};
 use nix::sys::signal::Signal;
-use tempfile::TempDir;
 
-/// Short enough to see a renewal, long enough for dhcpcd, which takes no lease of less than 20 seconds.
-const LAN: &str = "
-dhcp:
-  interfaces: [srv0]
-  lease_time: {default: 30s, min: 30s, max: 30s}
-  renew_at: 0.1
-  options: {domain-name: example.org, domain-name-servers: [10.0.0.1]}
-  subnets:
-    lan:
-      network: 10.0.0.0/24
-      options: {routers: [10.0.0.1]}
-      pools: {main: {range: 10.0.0.100-10.0.0.199}}
-";
-
-/// What a client does when it has learned something: dhclient tells it in $reason, udhcpc in $1.
-const SCRIPT: &str = r#"#!/bin/sh
-case ${reason:-$1} in
-    PREINIT) ip link set "$interface" up ;;
-    BOUND | RENEW | REBIND | REBOOT | bound | renew)
-        ip -4 address replace "${new_ip_address:-$ip}/${new_subnet_mask:-$mask}" dev "$interface"
-        ;;
-    EXPIRE | FAIL | RELEASE | STOP | deconfig) ip -4 address flush dev "$interface" ;;
-esac
-"#;
-
-/// A daemon, a namespace for the client on the other end of the cable, and a folder for its files.
-struct Lab {
-    daemon: Daemon,
-    client: Namespace,
-    folder: TempDir,
-    _server: Namespace,
+/// A client program at a site.
+trait Program {
+    /// Starts it in the foreground.
+    fn start(site: &Site) -> Running;
+    /// Makes it give its lease back.
+    fn release(site: &Site, running: &mut Running);
+    /// Makes it renew early; nothing where it does so only when the time has come.
+    fn renew(_running: &Running) {}
+    /// Its machine loses its power and comes up again; the client asks for what it had, in state INIT-REBOOT.
+    fn reboot(site: &Site, running: &mut Running, wire: &mut Witness) {
+        signal(running.pid(), Signal::SIGKILL);
+        eventually("the client is gone", || running.has_ended().then_some(()));
+        site.client.sh("ip", &["addr", "flush", "dev", "cli0"]);
+        wire.forget();
+        *running = Self::start(site);
+        wire.wait_acked(Said::InitReboot);
+    }
+    /// Whether it remembers its lease at all.
+    const REMEMBERS: bool = true;
+    /// Whether it declines an address that is in use.
+    const DECLINES: bool = true;
 }
 
-impl Lab {
-    fn new() -> Self {
-        let (server, client, folder) = (Namespace::new(), Namespace::new(), folder());
-        server.join("srv0", &client, "cli0");
-        server.address("srv0", "10.0.0.1/24");
-        let script = folder.path().join("script");
-        fs::write(&script, SCRIPT).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        let daemon = Daemon::start_in(&server, &format!("{NO_ECHO}{LAN}"));
-        Self { daemon, client, folder, _server: server }
-    }
+struct Dhclient;
+struct Udhcpc;
+struct Dhcpcd;
+struct Networkd;
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Starts a client program; its words go to a file.
-    fn run(&self, mut command: Command) -> Running {
-        let words = self.path("words");
-        let file = fs::File::create(&words).unwrap();
-        command.stdout(file.try_clone().unwrap()).stderr(file);
-        Running { child: command.spawn().unwrap(), words }
-    }
-
-    /// The address on the client's interface.
-    fn address(&self) -> Option<String> {
-        let shown = self.client.sh("ip", &["-4", "-o", "addr", "show", "dev", "cli0"]);
-        let address = shown.split_whitespace().skip_while(|word| *word != "inet").nth(1)?;
-        Some(address.split('/').next().unwrap().to_owned())
-    }
-
-    fn mac(&self) -> String {
-        let shown = self.client.sh("ip", &["-o", "link", "show", "dev", "cli0"]);
-        shown.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).unwrap().to_owned()
-    }
-
-    /// The client has configured its interface, and the lease file says the same.
-    #[track_caller]
-    fn wait_leased(&self) -> String {
-        let address = eventually("the client configures its interface", || self.address());
-        self.daemon.wait_log(&["DHCP_LEASE_GRANTED", &address]);
-        let rows = lab::query(&self.daemon, "SELECT ip, mac, subnet, pool, state FROM lease_list");
-        assert_eq!(rows, [[address.clone(), self.mac(), "lan".into(), "main".into(), "active".into()]]);
-        address
-    }
-
-    #[track_caller]
-    fn wait_renewed(&self, address: &str) {
-        self.daemon.wait_log(&["DHCP_LEASE_RENEWED", &format!("renewed {address} ")]);
-        assert_eq!(self.address().as_deref(), Some(address));
-    }
-
-    #[track_caller]
-    fn wait_released(&self, address: &str) {
-        self.daemon.wait_log(&["DHCP_LEASE_RELEASED", &format!("released {address} ")]);
-        let rows = lab::query(&self.daemon, "SELECT ip, state FROM lease_list");
-        assert_eq!(rows, [[address, "released"]]);
-        assert_eq!(lab::lines(&self.daemon, &["DHCP_NAK_SENT"]), 0);
-        assert_eq!(lab::lines(&self.daemon, &["DHCP_LEASE_DECLINED"]), 0);
-    }
-}
-
-/// A client program; ended when dropped, its words shown where the test fails.
-struct Running {
-    child: Child,
-    words: PathBuf,
-}
-
-impl Running {
-    fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the client said:\n{}", fs::read_to_string(&self.words).unwrap_or_default());
+impl Dhclient {
+    fn command(site: &Site, mode: &str) -> Command {
+        let program = site.path("dhclient");
+        if !program.exists() {
+            copy_of("dhclient", &program);
+            fs::write(site.path("conf"), "request subnet-mask, routers, domain-name, domain-name-servers;\n")
+                .unwrap();
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn can_run(program: &str, test: &str) -> bool {
-    is_root(test) && has(program, test)
-}
-
-/// The installed dhclient may be confined to the system's folders, a copy is not.
-fn copy_of(program: &str, to: &Path) {
-    let found = ["/usr/sbin", "/sbin"].map(|folder| Path::new(folder).join(program));
-    fs::copy(found.iter().find(|path| path.exists()).unwrap(), to).unwrap();
-}
-
-#[test]
-fn dhclient_gets_renews_and_releases_a_lease() {
-    if !can_run("dhclient", "dhclient_gets_renews_and_releases_a_lease") {
-        return;
-    }
-    let lab = Lab::new();
-    let program = lab.path("dhclient");
-    copy_of("dhclient", &program);
-    fs::write(lab.path("conf"), "request subnet-mask, routers, domain-name, domain-name-servers;\n").unwrap();
-    let dhclient = |mode: &str| {
-        let mut command = lab.client.command(program.to_str().unwrap());
+        let mut command = site.client.command(program.to_str().unwrap());
         command.args(["-4", "-v", mode]);
         for (flag, file) in [("-sf", "script"), ("-lf", "leases"), ("-pf", "pid"), ("-cf", "conf")] {
-            command.arg(flag).arg(lab.path(file));
+            command.arg(flag).arg(site.path(file));
         }
         command.arg("cli0");
         command
-    };
-    let _client = lab.run(dhclient("-d"));
-    let address = lab.wait_leased();
-    lab.wait_renewed(&address);
-    assert!(dhclient("-r").output().unwrap().status.success());
-    lab.wait_released(&address);
+    }
+}
+
+impl Program for Dhclient {
+    fn start(site: &Site) -> Running {
+        site.run("dhclient", Self::command(site, "-d"))
+    }
+
+    fn release(site: &Site, _: &mut Running) {
+        assert!(Self::command(site, "-r").output().unwrap().status.success());
+    }
+}
+
+impl Program for Udhcpc {
+    fn start(site: &Site) -> Running {
+        let mut command = site.client.command("udhcpc");
+        command.args(["-f", "-a200", "-A", "1", "-i", "cli0", "-s"]).arg(site.path("script"));
+        site.run("udhcpc", command)
+    }
+
+    fn release(_: &Site, running: &mut Running) {
+        signal(running.pid(), Signal::SIGUSR2);
+    }
+
+    fn renew(running: &Running) {
+        signal(running.pid(), Signal::SIGUSR1);
+    }
+
+    /// It keeps nothing on disk and knows no INIT-REBOOT.
+    const REMEMBERS: bool = false;
+}
+
+/// A command in the client's namespace with its own folders in places where a program expects them.
+fn with_folders(site: &Site, folders: &str, command: &str) -> Command {
+    let mounts: Vec<String> = folders
+        .split(' ')
+        .map(|folder| {
+            let own = site.path(&folder.replace('/', "-"));
+            fs::create_dir_all(&own).unwrap();
+            format!("mount --bind {} {folder}", own.display())
+        })
+        .collect();
+    let mut sh = site.client.command("unshare");
+    sh.args(["-m", "sh", "-ec"]).arg(format!("{}\n{command}", mounts.join("\n")));
+    sh
+}
+
+impl Program for Dhcpcd {
+    fn start(site: &Site) -> Running {
+        let conf = site.path("conf");
+        fs::write(&conf, "").unwrap();
+        let run = format!(
+            "mkdir -p /run/dhcpcd /var/lib/dhcpcd\nexec dhcpcd -B -4 -L -d -f {} -c /bin/true cli0",
+            conf.display()
+        );
+        site.run("dhcpcd", with_folders(site, "/run /var/lib", &run))
+    }
+
+    fn release(_: &Site, running: &mut Running) {
+        signal(running.pid(), Signal::SIGALRM);
+    }
+}
+
+const NETWORKD: &str = "/lib/systemd/systemd-networkd";
+
+impl Program for Networkd {
+    fn start(site: &Site) -> Running {
+        let network = "[Match]\nName=cli0\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n\
+                       IgnoreCarrierLoss=no\n";
+        // Under a read-only /sys it waits for no udev; without a bus it goes on by itself.
+        let run = format!(
+            "mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp\n\
+             chown -R systemd-network: /run/systemd/netif\n\
+             mkdir -p /run/systemd/network\n\
+             printf '{}' >/run/systemd/network/10-test.network\n\
+             mount -o remount,ro /sys\n\
+             export SYSTEMD_LOG_LEVEL=debug SYSTEMD_LOG_TARGET=console\n\
+             exec {NETWORKD}",
+            network.replace('\n', "\\n")
+        );
+        site.run("networkd", with_folders(site, "/run", &run))
+    }
+
+    fn release(_: &Site, running: &mut Running) {
+        signal(running.pid(), Signal::SIGTERM);
+    }
+
+    /// It forgets its lease when it ends. When the cable was out it asks for the same address, which is the same to the server.
+    fn reboot(site: &Site, _: &mut Running, wire: &mut Witness) {
+        site.middle.sh("ip", &["link", "set", "mid1", "down"]);
+        eventually("the address is gone", || site.address().is_none().then_some(()));
+        wire.forget();
+        site.middle.sh("ip", &["link", "set", "mid1", "up"]);
+        wire.wait_acked(Said::InitReboot);
+    }
+
+    /// Version 252 notices the conflict, gives the address up and says nothing, whatever SendDecline= says.
+    const DECLINES: bool = false;
+}
+
+/// The whole life of a lease on one way to the server.
+fn live<P: Program>(way: Way) {
+    let site = Site::new(way);
+    let mut wire = site.witness();
+    let mut client = P::start(&site);
+    wire.wait(&[Said::Discover, Said::Offer, Said::Selecting, Said::Ack]);
+    let address = site.wait_leased();
+    P::renew(&client);
+    wire.wait_acked(Said::Renewing);
+    site.daemon.wait_log(&["DHCP_LEASE_RENEWED", &format!("renewed {address} ")]);
+    site.block_unicast();
+    wire.forget();
+    wire.wait_acked(Said::Rebinding);
+    site.unblock_unicast();
+    if P::REMEMBERS {
+        P::reboot(&site, &mut client, &mut wire);
+        assert_eq!(site.wait_leased(), address);
+    }
+    P::release(&site, &mut client);
+    wire.wait(&[Said::Release]);
+    site.daemon.wait_log(&["DHCP_LEASE_RELEASED", &format!("released {address} ")]);
+    assert_eq!(site.state_of(&address), "released");
+    for never in ["DHCP_NAK_SENT", "DHCP_LEASE_DECLINED", "WORKER_DIED"] {
+        assert_eq!(lab::lines(&site.daemon, &[never]), 0, "{never}");
+    }
+}
+
+/// The first address of the pool is in use by another machine on the link; the client notices and gets the next one.
+fn decline<P: Program>() {
+    let site = Site::new(Way::Switch);
+    site.middle.address("br0", "10.0.0.100/24");
+    fs::write(site.path("refuse"), "").unwrap();
+    let mut wire = site.witness();
+    let _client = P::start(&site);
+    wire.wait(&[Said::Offer, Said::Selecting, Said::Ack, Said::Decline]);
+    site.daemon.wait_log(&["DHCP_LEASE_DECLINED", "10.0.0.100 "]);
+    wire.wait(&[Said::Discover, Said::Offer, Said::Selecting, Said::Ack]);
+    let address = site.wait_leased();
+    assert_ne!(address, "10.0.0.100");
+    assert_eq!(site.state_of("10.0.0.100"), "declined");
+}
+
+/// Each way and the declined address at the same time: most of it is waiting for the client.
+fn everything<P: Program>(program: &str, test: &str) {
+    if !is_root(test) || !has(program, test) {
+        return;
+    }
+    std::thread::scope(|scope| {
+        for way in Way::ALL.into_iter() {
+            if way.program().is_none_or(|relay| has(relay, test)) {
+                scope.spawn(move || live::<P>(way));
+            }
+        }
+        if P::DECLINES {
+            scope.spawn(decline::<P>);
+        }
+    });
 }
 
 #[test]
-fn udhcpc_gets_renews_and_releases_a_lease() {
-    if !can_run("udhcpc", "udhcpc_gets_renews_and_releases_a_lease") {
-        return;
-    }
-    let lab = Lab::new();
-    let mut command = lab.client.command("udhcpc");
-    command.args(["-f", "-i", "cli0", "-s"]).arg(lab.path("script"));
-    let client = lab.run(command);
-    let address = lab.wait_leased();
-    signal(client.pid(), Signal::SIGUSR1);
-    lab.wait_renewed(&address);
-    signal(client.pid(), Signal::SIGUSR2);
-    lab.wait_released(&address);
+fn dhclient_lives_with_the_server_and_behind_relays() {
+    everything::<Dhclient>("dhclient", "dhclient_lives_with_the_server_and_behind_relays");
 }
 
 #[test]
-fn dhcpcd_gets_renews_and_releases_a_lease() {
-    if !can_run("dhcpcd", "dhcpcd_gets_renews_and_releases_a_lease") {
-        return;
-    }
-    let lab = Lab::new();
-    fs::write(lab.path("conf"), "").unwrap();
-    let mut command = lab.client.command("unshare");
-    // It keeps its files in fixed places: there it gets empty ones of its own.
-    command.args(["-m", "sh", "-c"]).arg(
-        "mount -t tmpfs none /run && mount -t tmpfs none /var/lib && mkdir -p /run/dhcpcd /var/lib/dhcpcd && \
-         exec dhcpcd -B -4 -A -L -d -f \"$0\" -c /bin/true cli0",
+fn udhcpc_lives_with_the_server_and_behind_relays() {
+    everything::<Udhcpc>("udhcpc", "udhcpc_lives_with_the_server_and_behind_relays");
+}
+
+#[test]
+fn dhcpcd_lives_with_the_server_and_behind_relays() {
+    everything::<Dhcpcd>("dhcpcd", "dhcpcd_lives_with_the_server_and_behind_relays");
+}
+
+#[test]
+fn networkd_lives_with_the_server_and_behind_relays() {
+    everything::<Networkd>(
+        "../lib/systemd/systemd-networkd",
+        "networkd_lives_with_the_server_and_behind_relays",
     );
-    command.arg(lab.path("conf"));
-    let client = lab.run(command);
-    let address = lab.wait_leased();
-    lab.wait_renewed(&address);
-    signal(client.pid(), Signal::SIGALRM);
-    lab.wait_released(&address);
 }

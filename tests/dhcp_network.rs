@@ -338,7 +338,7 @@ fn no_request_is_lost_while_other_interfaces_come_and_go() {
         return;
     }
     let lab = Lab::new();
-    let late = "  interfaces: [srv0, late0]\n  subnets:";
+    let late = "  interfaces: [srv0, late0]\n  security: {client_rate: null}\n  subnets:";
     let daemon = lab.daemon(&LAN.replace("  interfaces: [srv0]\n", "").replace("  subnets:", late));
     let client = lab.broadcaster(1);
     let address = lease(&client).yiaddr();

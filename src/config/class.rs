@@ -94,17 +94,13 @@ fn options(section: &Section<'_>) -> Vec<Condition> {
     let mut all = Vec::new();
     for code in section.keys() {
         let patterns = section.list_by(code, plain);
-        match code.parse::<u8>() {
-            // 0 and 255 have no value (RFC 2132 §3.1, §3.2).
-            Ok(number @ 1..=254) => all.extend(fits(section, code, Field::Option(number), patterns)),
-            _ => {
-                let reason = format!("\"{}\" is not the number of an option", code.escape_debug());
-                section.error(
-                    code,
-                    reason,
-                    Some("options are named by their numbers here, 1 to 254".to_owned()),
-                );
-            }
+        // 0 and 255 have no value (RFC 2132 §3.1, §3.2).
+        if let Ok(number @ 1..=254) = code.parse::<u8>() {
+            all.extend(fits(section, code, Field::Option(number), patterns));
+        } else {
+            let reason = format!("\"{}\" is not the number of an option", code.escape_debug());
+            let hint = "options are named by their numbers here, 1 to 254".to_owned();
+            section.error(code, reason, Some(hint));
         }
     }
     all

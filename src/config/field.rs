@@ -90,7 +90,7 @@ fn architecture(value: &Value) -> Result<Pattern, Fault> {
     let number = given.bytes().all(|byte| byte.is_ascii_digit()).then(|| given.parse::<u64>().ok()).flatten();
     let pattern = of_text(&number.map_or(given, |number| number.to_string()))?;
     let fits = match number {
-        Some(number) => number <= u64::from(u16::MAX),
+        Some(number) => u16::try_from(number).is_ok(),
         None if pattern.is_hex() => pattern.could_fit(2, |_, _| true, |end| end == 2),
         None => pattern.could_fit(5, |_, byte| byte.is_ascii_digit(), |end| end > 0),
     };

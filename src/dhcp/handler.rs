@@ -69,7 +69,7 @@ impl Pipeline {
     /// configuration says; all others are met with silence.
     fn exhausted(&self, talk: &Talk<'_>) -> Outcome {
         let event = self.event(talk.request, What::Exhausted, None);
-        let asked = talk.request.message.option(code::AUTO_CONFIGURE).is_some();
+        let asked = talk.request.message.auto_configure().is_some();
         let first = talk.scope.subnets.first().filter(|_| asked);
         match first.and_then(|first| self.place_in(talk.asker, *first, None)) {
             Some(place) if place.options.get(code::AUTO_CONFIGURE).is_some() => {

@@ -41,7 +41,7 @@ use daemon_utils::socket::Interface;
 use crate::config::Config;
 use crate::config::model::Subnet;
 use crate::lease::Topology;
-use crate::protocol::{DhcpMessage, DhcpParser, MessageType, code};
+use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
 
 use classes::Classes;
 use leases::Leases;
@@ -181,9 +181,7 @@ impl Pipeline {
             .find(&self.topology, &message, at, packet.to, self.config.dhcp.subnet_selection)
             .ok_or(Silence::UnknownSubnet)?;
         let dhcp = &self.config.dhcp;
-        let rapid = dhcp.rapid_commit
-            && message.kind() == MessageType::Discover
-            && message.option(code::RAPID_COMMIT).is_some();
+        let rapid = dhcp.rapid_commit && message.kind() == MessageType::Discover && message.rapid_commit();
         Ok(Request { rapid, message, link, interface: at, from: packet.from, to: packet.to })
     }
 

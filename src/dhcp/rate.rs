@@ -75,6 +75,13 @@ impl Rates {
         Self::new(Box::leak(region.into_boxed_slice()))
     }
 
+    /// Whether nobody, in any worker, has said this for so long: for complaints that all workers share. Without a region it
+    /// is always so.
+    pub fn may_say(&self, what: &[u8], every: Duration, at: Duration) -> bool {
+        // No relay has this number.
+        self.take(self.hash(u64::MAX, what), &Limit { interval: ticks(every), ahead: 0 }, at)
+    }
+
     /// A number for a client, which nobody outside can choose or foresee.
     pub(super) fn hash(&self, of: u64, identity: &[u8]) -> u64 {
         sip13(self.key.0 ^ of, self.key.1, identity)
@@ -222,6 +229,17 @@ mod tests {
             rates.take(rates.hash(1, &invented.to_be_bytes()), &limit, START);
         }
         assert_eq!(taken(&rates, loud, &limit, START, 100), 0);
+    }
+
+    #[test]
+    fn what_one_worker_has_said_the_others_do_not_repeat() {
+        let region: Vec<AtomicU64> = std::iter::repeat_with(AtomicU64::default).take(RATE_WORDS).collect();
+        let region: &'static [AtomicU64] = Box::leak(region.into_boxed_slice());
+        let (one, two, minute) = (Rates::new(region), Rates::new(region), Duration::from_secs(60));
+        assert!(one.may_say(b"lan", minute, START));
+        assert!(!two.may_say(b"lan", minute, START + Duration::from_secs(59)));
+        assert!(two.may_say(b"dmz", minute, START));
+        assert!(two.may_say(b"lan", minute, START + minute));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::protocol::encode::{self, Header, Op, Options};
-use crate::protocol::{MessageType, code};
+use crate::protocol::{MessageType, code, fqdn};
 
 use super::handler::Talk;
 use super::outcome::{Destination, Event, Reply, ReplyKind, Silence};
@@ -27,6 +27,35 @@ pub(super) struct Grant {
     pub(super) kind: ReplyKind,
     pub(super) address: Ipv4Addr,
     pub(super) lease_secs: u32,
+}
+
+/// The values of a reply's own options.
+#[derive(Debug)]
+struct Fixed {
+    /// None: BOOTP.
+    number: Option<[u8; 1]>,
+    server: [u8; 4],
+    lease: Option<[u8; 4]>,
+    /// T1 and T2.
+    renewal: Option<([u8; 4], [u8; 4])>,
+}
+
+impl Fixed {
+    fn new(kind: ReplyKind, server: Ipv4Addr, grant: Option<Grant>, place: &Place<'_>) -> Self {
+        let number = match kind {
+            ReplyKind::Offer => Some(MessageType::Offer),
+            ReplyKind::Ack => Some(MessageType::Ack),
+            ReplyKind::Nak => Some(MessageType::Nak),
+            ReplyKind::Bootp => None,
+        };
+        let renewal = grant.and_then(|grant| terms::renewal_secs(place.subnet, grant.lease_secs));
+        Self {
+            number: number.map(|number| [number.number()]),
+            server: server.octets(),
+            lease: grant.map(|grant| grant.lease_secs.to_be_bytes()),
+            renewal: renewal.map(|(t1, t2)| (t1.to_be_bytes(), t2.to_be_bytes())),
+        }
+    }
 }
 
 impl Pipeline {
@@ -120,28 +149,46 @@ impl Pipeline {
         event: Option<Event>,
     ) -> Result<Reply, Silence> {
         let message = &request.message;
-        let server = self.server_id(request, place.subnet).ok_or(Silence::NoServerAddress)?.octets();
-        let number = match kind {
-            ReplyKind::Offer => Some(MessageType::Offer),
-            ReplyKind::Ack => Some(MessageType::Ack),
-            ReplyKind::Nak => Some(MessageType::Nak),
-            ReplyKind::Bootp => None,
+        let server = self.server_id(request, place.subnet).ok_or(Silence::NoServerAddress)?;
+        let fixed = Fixed::new(kind, server, grant, place);
+        let required = self.required(request, kind, &fixed, grant, place);
+        let mut wanted = place.options.select(message.parameter_request_list());
+        wanted.retain(|(code, _)| required.iter().all(|(given, _)| given != code));
+        // RFC 4702 §4: whoever sends the option gets it back, asked for or not.
+        let hostname = place.host.and_then(|host| host.hostname.as_deref());
+        let suffix = self.config.dhcp.fqdn.suffix.as_deref();
+        let name = message.fqdn().and_then(|sent| fqdn::answer(sent, suffix, hostname));
+        if let Some(name) = &name {
+            wanted.insert(0, (code::FQDN, name));
+        }
+        let header = Header {
+            ciaddr,
+            yiaddr,
+            siaddr: place.next_server().unwrap_or(Ipv4Addr::UNSPECIFIED),
+            server_name: place.server_name().unwrap_or_default().as_bytes(),
+            boot_file: place.boot_file().unwrap_or_default().as_bytes(),
+            ..header(request)
         };
-        let number = number.map(|number| [number.number()]);
-        let times = grant.filter(|_| number.is_some()).map(|grant| {
-            let renewal = terms::renewal_secs(place.subnet, grant.lease_secs);
-            let bytes = |(t1, t2): (u32, u32)| (t1.to_be_bytes(), t2.to_be_bytes());
-            (grant.lease_secs.to_be_bytes(), renewal.map(bytes))
-        });
+        self.finish(request, kind, &header, &required, &wanted, to, event)
+    }
+
+    /// What table 3 and later RFCs demand, whatever the client asks for.
+    fn required<'r>(
+        &self,
+        request: &'r Request<'_>,
+        kind: ReplyKind,
+        fixed: &'r Fixed,
+        grant: Option<Grant>,
+        place: &Place<'r>,
+    ) -> Vec<(u8, &'r [u8])> {
+        let message = &request.message;
         let mut required: Vec<(u8, &[u8])> = Vec::with_capacity(10);
         // RFC 1534 §2: a BOOTP client is sent no option that only DHCP knows.
-        if let Some(number) = &number {
+        if let Some(number) = &fixed.number {
             required.push((code::MESSAGE_TYPE, number));
-            required.push((code::SERVER_ID, &server));
-        }
-        if let Some((lease, renewal)) = &times {
-            required.push((code::LEASE_TIME, lease));
-            if let Some((t1, t2)) = renewal {
+            required.push((code::SERVER_ID, &fixed.server));
+            required.extend(fixed.lease.as_ref().map(|lease| (code::LEASE_TIME, &lease[..])));
+            if let Some((t1, t2)) = &fixed.renewal {
                 required.push((code::RENEWAL_TIME, t1));
                 required.push((code::REBINDING_TIME, t2));
             }
@@ -158,17 +205,7 @@ impl Pipeline {
         required.extend(selected.map(|subnet| (code::SUBNET_SELECTION, subnet)));
         // RFC 6842 §3: echoed as sent, even if it is not what identifies the client here.
         required.extend(message.client_id().map(|id| (code::CLIENT_ID, id)));
-        let mut wanted = place.options.select(message.parameter_request_list());
-        wanted.retain(|(code, _)| required.iter().all(|(given, _)| given != code));
-        let header = Header {
-            ciaddr,
-            yiaddr,
-            siaddr: place.next_server().unwrap_or(Ipv4Addr::UNSPECIFIED),
-            server_name: place.server_name().unwrap_or_default().as_bytes(),
-            boot_file: place.boot_file().unwrap_or_default().as_bytes(),
-            ..header(request)
-        };
-        self.finish(request, kind, &header, &required, &wanted, to, event)
+        required
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a reply, named where it is called")]

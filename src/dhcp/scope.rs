@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use crate::config::Config;
 use crate::config::model::Subnet;
 use crate::lease::{PoolId, SubnetId, Topology};
-use crate::protocol::{DhcpMessage, MessageType, code};
+use crate::protocol::{DhcpMessage, MessageType};
 
 use super::InterfaceInfo;
 
@@ -91,7 +91,7 @@ impl ScopeTable {
         to: Option<Ipv4Addr>,
         by_option: bool,
     ) -> Option<LinkId> {
-        let selected = message.address(code::SUBNET_SELECTION).filter(|_| by_option);
+        let selected = message.subnet_selection().filter(|_| by_option);
         if let Some(relay) = message.relay() {
             let link = self.of_relay(topology, relay)?;
             // RFC 3527 §3: the sub-option goes before giaddr. Only a relay that we know may say so.

@@ -15,8 +15,6 @@ pub(super) struct Batch {
     rows: Vec<LogRow>,
     by_address: HashMap<u32, usize, Spread>,
     by_client: HashMap<(ClientKey, LinkId), Pending>,
-    /// Offers that are over once the batch is on disk.
-    settled: Vec<(Ipv4Addr, ClientKey)>,
 }
 
 /// What a batch says of a client's lease on a link.
@@ -33,15 +31,10 @@ impl Batch {
         self.rows.clear();
         self.by_address.clear();
         self.by_client.clear();
-        self.settled.clear();
     }
 
     pub(super) fn rows(&self) -> &[LogRow] {
         &self.rows
-    }
-
-    pub(super) fn settled(&self) -> &[(Ipv4Addr, ClientKey)] {
-        &self.settled
     }
 
     pub(super) fn at(&self, address: Ipv4Addr) -> Option<&LogRow> {
@@ -57,17 +50,17 @@ impl Batch {
     }
 
     pub(super) fn push(&mut self, row: LogRow, link: Option<LinkId>) {
-        let (address, key) = (row.lease.address, row.lease.client.key.clone());
+        let address = row.lease.address;
         if let Some(link) = link {
+            let key = row.lease.client.key.clone();
             match row.lease.state {
                 LeaseState::Active | LeaseState::Expired | LeaseState::Released => {
-                    self.by_client.insert((key.clone(), link), Pending::At(address));
+                    self.by_client.insert((key, link), Pending::At(address));
                 }
                 // A rest is nobody's lease; the client may well hold another address.
                 LeaseState::Declined | LeaseState::Conflict => (),
             }
         }
-        self.settled.push((address, key));
         self.by_address.insert(u32::from(address), self.rows.len());
         self.rows.push(row);
     }

@@ -23,6 +23,9 @@ use super::types::{
     Client, ClientKey, HardwareAddress, Lease, LeaseEvent, LeaseState, PoolId, SubnetId, Timestamp,
 };
 
+/// For so long after a grant a worker may still be in a batch that knows nothing of it. A batch without writes takes milliseconds.
+const CATCH_UP_SECS: u32 = 3;
+
 /// The lease engine over its store.
 #[derive(Debug)]
 pub struct LeaseManager<S> {
@@ -199,12 +202,24 @@ impl<S: LeaseStore> LeaseManager<S> {
                 self.cache.apply(&row.as_row());
                 self.known = row.seq;
             }
-            for (address, key) in self.batch.settled() {
-                self.offers.release(*address, key);
-            }
+            self.settle_offers();
         }
         self.abort();
         result
+    }
+
+    /// What the batch has decided needs no offer any more. But another worker may be in the middle of a batch that
+    /// began before this commit, and still take the address for free: so a grant keeps the address held for its client until
+    /// the others must have caught up.
+    fn settle_offers(&self) {
+        for row in self.batch.rows() {
+            let (address, key) = (row.lease.address, &row.lease.client.key);
+            if row.event == LeaseEvent::Granted {
+                self.offers.claim(address, key, self.now.plus(CATCH_UP_SECS), self.now);
+            } else {
+                self.offers.release(address, key);
+            }
+        }
     }
 
     /// Forgets the batch.

@@ -31,7 +31,12 @@ fn shipped_file_says_the_defaults_of_the_services() {
     assert_eq!(shipped.daemon, built_in.daemon);
     assert_eq!(shipped.logging, built_in.logging);
     assert_eq!((shipped.tcp, shipped.udp, shipped.api), (built_in.tcp, built_in.udp, built_in.api));
-    assert_eq!(shipped.dhcp.store, built_in.dhcp.store);
+    let (shipped, built_in) = (shipped.dhcp, built_in.dhcp);
+    assert_eq!(shipped.store, built_in.store);
+    assert_eq!(shipped.conflict_check, built_in.conflict_check);
+    assert_eq!((shipped.security, shipped.classes), (built_in.security, built_in.classes));
+    assert_eq!((shipped.bootp, shipped.fqdn), (built_in.bootp, built_in.fqdn));
+    assert_eq!((shipped.rapid_commit, shipped.subnet_selection), (false, false));
 }
 
 #[test]
@@ -41,7 +46,8 @@ fn example_of_a_real_network_in_the_shipped_file_is_in_order() {
     let example: Vec<&str> = example.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
     let config =
         load(&format!("dhcp:{}\n", example.join("\n"))).unwrap_or_else(|report| panic!("{report}")).config;
-    assert_eq!(config.dhcp.subnets.len(), 2);
+    assert_eq!((config.dhcp.subnets.len(), config.dhcp.classes.len()), (2, 1));
+    assert_eq!(config.dhcp.subnets[0].hosts.len(), 1);
     assert_eq!(config.dhcp.subnets[0].common.lease_time.default, Duration::from_secs(12 * 3_600));
 }
 

@@ -350,11 +350,23 @@ const SLIPS: &[&str] = &[
     "~",
 ];
 
+/// The shipped file, and the whole configurations of the documentation, which show what it leaves out.
+fn examples() -> Vec<String> {
+    let read =
+        |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let page = read("docs/configuration.md");
+    let shown = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    std::iter::once(read("config/config.yaml")).chain(shown.map(str::to_owned)).collect()
+}
+
 proptest! {
     #[test]
-    fn no_file_makes_the_loader_panic(slips in prop::collection::vec((any::<prop::sample::Index>(), 0..12_usize, prop::sample::select(SLIPS)), 1..4)) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.yaml");
-        let mut text: Vec<char> = std::fs::read_to_string(path).unwrap().chars().collect();
+    fn no_file_makes_the_loader_panic(
+        example in any::<prop::sample::Index>(),
+        slips in prop::collection::vec((any::<prop::sample::Index>(), 0..12_usize, prop::sample::select(SLIPS)), 1..4),
+    ) {
+        let examples = examples();
+        let mut text: Vec<char> = example.get(&examples).chars().collect();
         for (place, removed, slip) in slips {
             let start = place.index(text.len());
             let end = (start + removed).min(text.len());

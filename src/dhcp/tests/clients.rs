@@ -221,3 +221,19 @@ fn renewal_past_the_relay_keeps_its_class_and_its_circuit() {
     assert_eq!(lease.client.circuit_id.as_deref(), Some(&b"port7"[..]));
     assert_eq!(lease.client.relay, Some(ip("10.9.0.1")));
 }
+
+#[test]
+fn the_full_name_is_answered_without_a_promise_of_dns_updates() {
+    let mut server = Server::with(|config| {
+        config.dhcp.fqdn.suffix = Some("example.org".into());
+        lan(config).hosts = vec![Host { hostname: Some("printer".into()), ..host("p", 9, None) }];
+    });
+    // Flags S and E; the partial name "box" without its root label.
+    let asks = |name: &[u8]| Sent::new(1).option(81, &[&[0b101, 0, 0], name].concat()).option(55, &[1]);
+    let offer = server.reply(&asks(b"\x03box"), ReplyKind::Offer);
+    let name = [&[0b1110, 255, 255][..], b"\x03box\x07example\x03org\0"].concat();
+    assert_eq!(offer.option(81), Some(name));
+    let printer = server.reply(&mac(asks(b""), 9), ReplyKind::Offer);
+    assert!(printer.option(81).unwrap().ends_with(b"\x07printer\x07example\x03org\0"));
+    assert_eq!(server.reply(&Sent::new(1).option(55, &[81]), ReplyKind::Offer).option(81), None);
+}

@@ -371,3 +371,18 @@ fn what_the_relay_told_is_known_of_the_current_holder_only() {
     assert_eq!(circuit(&engine, 2), None, "another hardware address");
     engine.at(START.plus(3601), |m| assert!(m.holder(address, &client(1).hardware).is_none(), "ran out"));
 }
+
+#[test]
+fn worker_in_the_middle_of_a_batch_does_not_offer_what_another_has_just_granted() {
+    let (store, topology, offers) = (MemoryStore::default(), lan(POOL), Offers::private());
+    let mut workers = [(); 2].map(|()| store.manager(&topology, offers));
+    workers[1].begin(Access::Read, START).unwrap();
+    let granted = workers[0].lease(START, 1);
+    let offer = offered(workers[1].discover(&client(2), &LAN, Some(granted)));
+    assert_ne!(offer, Some(granted), "it would be refused when the client asks for it");
+    workers[1].abort();
+    // Nobody else waits for what is given back at once.
+    workers[0].at(START, |m| m.release(&client(1), granted));
+    workers[1].begin(Access::Read, START).unwrap();
+    assert_eq!(offered(workers[1].discover(&client(3), &LAN, Some(granted))), Some(granted));
+}

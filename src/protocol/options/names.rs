@@ -36,11 +36,6 @@ pub(in crate::protocol) fn encode<'n>(names: &[&'n str], compress: bool) -> Resu
     Ok(out)
 }
 
-/// Whether a text without a dot at its end is a name: labels of 1 to 63 bytes, 253 in all.
-pub(in crate::protocol) fn is_name(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_label)
-}
-
 /// The names that were written one after the other, pointers followed; none where it is not a list of names.
 pub(super) fn decode(bytes: &[u8]) -> Option<Vec<String>> {
     let mut names = Vec::new();
@@ -74,6 +69,11 @@ fn one(bytes: &[u8], mut at: usize) -> Option<(String, usize)> {
             _ => return None,
         }
     }
+}
+
+/// Whether a text without a dot at its end is a name: labels of 1 to 63 bytes, 253 in all.
+pub(in crate::protocol) fn is_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 fn is_label(label: &str) -> bool {

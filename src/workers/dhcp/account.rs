@@ -6,7 +6,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daemon_utils::clock::boot_time;
+
 use crate::config::Config;
+use crate::dhcp::rate::Rates;
 use crate::dhcp::security::Refusal;
 use crate::dhcp::{Event, Outcome, Reply, ReplyKind, Request, Silence, What};
 use crate::event;
@@ -17,6 +20,8 @@ use crate::workers::pace::Limit;
 
 /// The same complaint is logged once in this time; the counters count each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// A full pool stays full for a while, and its clients ask again and again: once in this time, whichever worker they reach.
+const SAY_EXHAUSTED_EVERY: Duration = Duration::from_secs(60);
 
 /// What is counted and logged.
 pub(super) struct Account {
@@ -24,6 +29,8 @@ pub(super) struct Account {
     config: Arc<Config>,
     /// When each complaint was last logged.
     complained: HashMap<Complaint, Instant>,
+    /// What all workers complain of once.
+    shared: Rates,
     /// Dropped packets, by reason.
     drops: HashMap<&'static str, Limit>,
 }
@@ -37,8 +44,8 @@ enum Complaint {
 }
 
 impl Account {
-    pub(super) fn new(slot: Slot, config: Arc<Config>) -> Self {
-        Self { slot, config, complained: HashMap::new(), drops: HashMap::new() }
+    pub(super) fn new(slot: Slot, config: Arc<Config>, shared: Rates) -> Self {
+        Self { slot, config, shared, complained: HashMap::new(), drops: HashMap::new() }
     }
 
     pub(super) fn batch(&self, packets: usize) {
@@ -206,7 +213,10 @@ impl Account {
             // Counted and logged by its reason.
             What::Refused(refusal) => self.refused(refusal, Some(event)),
             What::Exhausted => {
-                if self.may_complain(Complaint::Exhausted(event.subnet)) {
+                // Its own memory first: a flood of invented clients can push a word out of the shared one.
+                if self.may_complain(Complaint::Exhausted(event.subnet))
+                    && self.shared.may_say(subnet.as_bytes(), SAY_EXHAUSTED_EVERY, boot_time())
+                {
                     event!(DhcpPoolExhausted, mac = mac, xid = xid, subnet = subnet; "no address is left");
                 }
             }

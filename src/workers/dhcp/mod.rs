@@ -128,7 +128,7 @@ impl Worker {
         let rates = Rates::new(Region::Rates.of(context.shared));
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
         let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates);
-        let account = Account::new(context.slot, Arc::clone(config));
+        let account = Account::new(context.slot, Arc::clone(config), rates);
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
             batch: Batch::new(pipeline, leases, clock, account),
