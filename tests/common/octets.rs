@@ -87,12 +87,11 @@ impl Question {
         self.with(55, codes)
     }
 
-    /// The same client's other message of the same making: its type and what it asks for change, the rest stays.
+    /// The same client's next message: what it says of itself stays, what it wished for goes.
     pub fn becoming(mut self, kind: u8, more: &[(u8, &[u8])]) -> Self {
-        for (code, data) in &mut self.options {
-            if *code == 53 {
-                *data = vec![kind];
-            }
+        self.options.retain(|(code, _)| !matches!(code, 50 | 54 | 80));
+        for (_, data) in self.options.iter_mut().filter(|(code, _)| *code == 53) {
+            *data = vec![kind];
         }
         more.iter().fold(self, |question, (code, data)| question.with(*code, data))
     }
@@ -264,7 +263,7 @@ impl Speaker {
             self.send(question);
             self.hear(question.xid())
         });
-        Answer::new(answer.unwrap_or_else(|| panic!("no answer to {question:?}")))
+        Answer::new(answer.unwrap_or_else(|| panic!("no answer to {:?}", question.options)))
     }
 
     /// DISCOVER, then REQUEST for what is offered: the ACK.
@@ -297,7 +296,7 @@ impl Speaker {
         self.send(question);
         self.send(&marker);
         let answer = lab::receive_bytes(&self.socket).expect("no answer to the message that marks the end");
-        assert_eq!(answer[4..8], marker.xid(), "{question:?} was answered by {answer:02x?}");
+        assert_eq!(answer[4..8], marker.xid(), "{:?} was answered by {answer:02x?}", question.options);
     }
 }
 
