@@ -138,7 +138,7 @@ impl Shown {
         LeaseRow {
             address: row.address,
             ip: row.address.to_string(),
-            mac: if client.key.is_empty() { String::new() } else { colons(client.hardware.bytes()) },
+            mac: colons(client.hardware.bytes()),
             client_id: client.client_id.map(colons).unwrap_or_default(),
             hostname: client.hostname.map(|name| clean(name).into_owned()).unwrap_or_default(),
             subnet: row.subnet.to_owned(),
