@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use common::dhcp::Client;
@@ -267,4 +269,32 @@ fn packet_that_waits_is_answered_although_the_configuration_is_read_anew() {
     daemon.run_ok(&["reload"]);
     let answer = client.receive().expect("the old worker answers before it leaves");
     assert_eq!((kind(&answer), answer.yiaddr()), (MessageType::Offer, Ipv4Addr::new(10, 0, 1, 78)));
+}
+
+#[test]
+fn without_the_privilege_one_warning_says_that_nothing_is_checked() {
+    let test = "without_the_privilege_one_warning_says_that_nothing_is_checked";
+    if !is_root(test) || !common::has("setpriv", test) {
+        return;
+    }
+    let lab = Lab::new();
+    let daemon = Daemon::prepare(&format!("{NO_ECHO}{}", LARGE.replace("  workers: 2", "  port: 6767")));
+    let folder = daemon.folder.path();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    // The build folder may be root's alone.
+    let binary = folder.join("echo-daemon");
+    fs::copy(common::BINARY, &binary).unwrap();
+    let start = lab
+        .server
+        .command("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
+        .arg(&binary)
+        .arg("-c")
+        .arg(&daemon.config)
+        .arg("start")
+        .output()
+        .unwrap();
+    assert!(start.status.success(), "{}", common::text(&start));
+    daemon.wait_log(&["DAEMON_READY"]);
+    assert_eq!(lab::lines(&daemon, &["WARN", "DAEMON_WARNING", "no conflict check"]), 1);
 }
