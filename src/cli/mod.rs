@@ -78,9 +78,9 @@ enum Command {
     Probe(ProbeArgs),
     /// Tell what a client would get and why, without a packet: subnet, classes, reservation, pool, address, options
     Explain(explain::ExplainArgs),
-    /// Look at the leases
+    /// Look at the leases, end, export and import them
     #[command(subcommand)]
-    Leases(LeasesCommand),
+    Leases(leases::LeasesCommand),
 }
 
 #[derive(Debug, Args)]
@@ -123,15 +123,12 @@ struct ProbeArgs {
     /// Probe DHCP only, at this address
     #[arg(long, value_name = "IP:PORT")]
     server: Option<std::net::SocketAddrV4>,
+    /// So many DHCP exchanges one after the other, each as another client, and a summary
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
     /// How long to wait for each answer
     #[arg(long, default_value = "3s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
-}
-
-#[derive(Debug, Subcommand)]
-enum LeasesCommand {
-    /// List the leases: a table on a terminal, CSV elsewhere
-    List(leases::ListArgs),
 }
 
 /// Runs one command.
@@ -147,7 +144,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&context, &args),
         Command::Probe(args) => probe::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
-        Command::Leases(LeasesCommand::List(args)) => leases::list(&context, &args),
+        Command::Leases(command) => leases::run(&context, &command),
     };
     outcome.unwrap_or_else(|reason| {
         eprintln!("echo-daemon: {reason}");

@@ -11,10 +11,13 @@
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
-//! | [`reader`], `snapshot` | lists for people · all leases for a dry run |
+//! | `admin` | what an administrator may do to leases: free an address, import |
+//! | [`reader`], [`past`], `snapshot` | leases and who held them, for people · all leases for a dry run |
+//! | [`transfer`], [`when`] | one lease as columns of text and back · times likewise |
 //! | [`clock`] | lease time |
 //! | [`hash`] | the one hash |
 
+mod admin;
 mod ahead;
 mod batch;
 mod cache;
@@ -32,6 +35,7 @@ mod hosts;
 pub mod keep;
 mod lock;
 pub mod offers;
+pub mod past;
 pub mod pools;
 mod prepare;
 pub mod probes;
@@ -44,8 +48,11 @@ mod snapshot;
 pub mod sqlite;
 pub mod store;
 mod table;
+pub mod transfer;
 pub mod types;
+pub mod when;
 
+pub use admin::{Freed, ImportRow, Imported, Refusal};
 pub use ahead::Ahead;
 pub use clock::LeaseClock;
 pub use engine::{Access, Declined, EngineSettings, LeaseManager, Offered, PoolGauge, Released, Scope};
@@ -53,15 +60,17 @@ pub use expiry::Ended;
 pub use hosts::{HostId, HostSpec};
 pub use keep::{Keeper, Step};
 pub use offers::{OFFER_WORDS, Offers};
+pub use past::{Interval, PastFilter, Place, past};
 pub use pools::{PoolSpec, SubnetSpec, Topology};
-pub use prepare::prepare;
+pub use prepare::{prepare, prepare_if_needed};
 pub use probes::{Answered, Finding, PROBE_WORDS, Probes};
-pub use reader::{LeaseRow, ListFilter, list};
+pub use reader::{LeaseRow, ListFilter, Reader, Recorded, list};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
 pub use snapshot::Snapshot;
 pub use sqlite::{PATIENCE, SqliteStore};
 pub use store::{ClientRef, LeaseStore, StoreError};
 pub use types::*;
+pub use when::Times;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,16 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
+/// As [`prepare`] for a file that is there: only where something is left to do, since the check of a large file holds up a
+/// daemon that runs. A machine that has started again since needs a new clock; an older version's file a new schema.
+pub fn prepare_if_needed(path: &Path, durability: Durability) -> Result<(), StoreError> {
+    let store = super::SqliteStore::open(path, durability)?;
+    let (_, fixed) = clock_of(store.connection()).map_err(|error| store.error("read", error))?;
+    let current = store.schema_version()? == VERSION;
+    drop(store);
+    if fixed && current { Ok(()) } else { prepare(path, durability) }
+}
+
 /// Creates the file (and its folder) if it is missing, checks it, brings it to this program's schema, and fixes the lease
 /// clock for this boot. A file that is not ours, damaged or of a later version is left as it is.
 pub fn prepare(path: &Path, durability: Durability) -> Result<(), StoreError> {
@@ -139,26 +149,32 @@ fn migrate(connection: &Connection, found: i64) -> rusqlite::Result<()> {
 }
 
 fn set_clock(connection: &Connection) -> rusqlite::Result<()> {
+    let set = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
+    let (clock, _) = clock_of(connection)?;
+    connection.execute(set, params!["boot_id", boot_id()])?;
+    connection.execute(set, params!["clock_offset", clock.offset_millis()])?;
+    connection.execute(set, params!["clock_skew", clock.skew_secs()])?;
+    Ok(())
+}
+
+/// The clock of a lease file, and whether the file has it; if not, nobody has used the file since the machine started,
+/// and this is the clock that the next one will fix.
+pub(super) fn clock_of(connection: &Connection) -> rusqlite::Result<(LeaseClock, bool)> {
     let meta = |key: &str| {
         let read = "SELECT CAST(value AS TEXT) FROM meta WHERE key = ?1";
         connection.query_row(read, [key], |row| row.get::<_, String>(0)).optional()
     };
-    let set = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
     let this_boot = boot_id();
     let kept = meta("clock_offset")?.and_then(|text| text.parse().ok());
-    let clock = match kept {
+    match kept {
         Some(offset) if !this_boot.is_empty() && meta("boot_id")?.as_deref() == Some(this_boot.as_str()) => {
-            LeaseClock::new(offset)
+            Ok((LeaseClock::new(offset), true))
         }
         _ => {
             let last = "SELECT max(coalesce((SELECT at FROM lease_log ORDER BY seq DESC LIMIT 1), 0), \
                         coalesce((SELECT value FROM meta WHERE key = 'newest'), 0))";
             let newest: i64 = connection.query_row(last, [], |row| row.get(0))?;
-            LeaseClock::start(Timestamp(u64::try_from(newest).unwrap_or(0)))
+            Ok((LeaseClock::start(Timestamp(u64::try_from(newest).unwrap_or(0))), false))
         }
-    };
-    connection.execute(set, params!["boot_id", this_boot])?;
-    connection.execute(set, params!["clock_offset", clock.offset_millis()])?;
-    connection.execute(set, params!["clock_skew", clock.skew_secs()])?;
-    Ok(())
+    }
 }

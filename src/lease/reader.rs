@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::clock::LeaseClock;
+use super::prepare::clock_of;
 use super::rows::{clean, decode};
 use super::schema::{APPLICATION_ID, LOG_AFTER, VERSION, lease_columns};
 use super::sqlite::{from_sqlite, resolved, wal_path};
 use super::store::{RowRef, StoreError};
-use super::types::{LeaseEvent, LeaseState, Timestamp, hex_with_colons};
+use super::types::{Lease, LeaseEvent, LeaseState, Timestamp, hex_with_colons};
+use super::when::Times;
 
 /// Which leases, in the order of their addresses; each condition that is there must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,30 +60,99 @@ pub struct LeaseRow {
     pub expires: String,
 }
 
-/// Lists leases by address.
-pub fn list(path: &Path, filter: &ListFilter) -> Result<Vec<LeaseRow>, StoreError> {
-    let connection = open(path)?;
-    let wrong = |error| from_sqlite("read", path, error);
-    // One transaction: the keeper must not fold between the two tables.
-    connection.execute_batch("BEGIN").map_err(wrong)?;
-    read(&connection, filter).map_err(wrong)
+/// A lease as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The lease.
+    pub lease: Lease,
+    /// How often in a row the address was declined.
+    pub declines: u8,
 }
 
-fn read(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<LeaseRow>> {
-    let meta = |key: &str| {
-        connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, i64>(0))
-    };
-    let clock = LeaseClock::new(meta("clock_offset")?);
-    // As the view has it, so that both show the same.
-    let shown = Shown { now: clock.now(), skew_secs: meta("clock_skew")? };
-    let first = filter.after.map_or(0, |after| u64::from(u32::from(after)) + 1);
+/// Lists leases by address.
+pub fn list(path: &Path, filter: &ListFilter) -> Result<Vec<LeaseRow>, StoreError> {
+    let reader = Reader::open(path)?;
+    let convert = |row: &RowRef<'_>| Some(shown(row, reader.times)).filter(|row| filter.admits(row));
+    reader.read(filter.after, filter.limit, &convert)
+}
+
+/// One consistent look at the lease file.
+#[derive(Debug)]
+pub struct Reader {
+    pub(super) connection: Connection,
+    path: PathBuf,
+    /// The present of that look.
+    pub times: Times,
+}
+
+impl Reader {
+    /// Opens the file; what is committed later is not seen.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = open(path)?;
+        let wrong = |error| from_sqlite("read", path, error);
+        // One transaction: the keeper must not fold between the two tables.
+        connection.execute_batch("BEGIN").map_err(wrong)?;
+        let times = times(&connection).map_err(wrong)?;
+        Ok(Self { connection, path: path.to_owned(), times })
+    }
+
+    /// The lease of an address, current or last.
+    pub fn lease(&self, address: Ipv4Addr) -> Result<Option<Recorded>, StoreError> {
+        let tail = concat!(
+            "SELECT seq, at, event, ",
+            lease_columns!(),
+            " FROM lease_log WHERE seq > ?1 AND address = ?2 ORDER BY seq DESC LIMIT 1"
+        );
+        let folded = concat!("SELECT seq, 0, NULL, ", lease_columns!(), " FROM leases WHERE address = ?1");
+        let number = u32::from(address);
+        let read = || {
+            let found = |row: &Row<'_>| decode(row).map(|row| (row.event, recorded(&row)));
+            let folded_to = meta(&self.connection, "folded_to")?;
+            match self.connection.query_row(tail, params![folded_to, number], found).optional()? {
+                Some((event, lease)) => Ok((event != LeaseEvent::Deleted).then_some(lease)),
+                None => {
+                    Ok(self.connection.query_row(folded, [number], found).optional()?.map(|(_, lease)| lease))
+                }
+            }
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    /// Leases by address, at most `limit`, only those above `after`.
+    pub fn page(&self, after: Option<Ipv4Addr>, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+        self.read(after, Some(limit), &|row| Some(recorded(row)))
+    }
+
+    pub(super) fn error(&self, error: rusqlite::Error) -> StoreError {
+        from_sqlite("read", &self.path, error)
+    }
+
+    fn read<T>(
+        &self,
+        after: Option<Ipv4Addr>,
+        limit: Option<usize>,
+        convert: &dyn Fn(&RowRef<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        merge(&self.connection, after, limit, convert).map_err(|error| self.error(error))
+    }
+}
+
+/// Reads the folded leases and what is not folded yet, in the order of addresses.
+fn merge<T>(
+    connection: &Connection,
+    after: Option<Ipv4Addr>,
+    limit: Option<usize>,
+    convert: &dyn Fn(&RowRef<'_>) -> Option<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let first = after.map_or(0, |after| u64::from(u32::from(after)) + 1);
     let mut tail = BTreeMap::new();
     let mut log = connection.prepare(LOG_AFTER)?;
-    let mut rows = log.query([meta("folded_to")?])?;
+    let mut rows = log.query([meta(connection, "folded_to")?])?;
     while let Some(row) = rows.next()? {
         let row = decode(row)?;
         if u64::from(u32::from(row.address)) >= first {
-            tail.insert(row.address, (row.event != LeaseEvent::Deleted).then(|| shown.row(&row)));
+            let kept = (row.event != LeaseEvent::Deleted).then(|| convert(&row)).flatten();
+            tail.insert(row.address, kept);
         }
     }
     let sql = concat!(
@@ -92,72 +162,85 @@ fn read(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<Le
     );
     let mut statement = connection.prepare(sql)?;
     let mut folded = statement.query([i64::try_from(first).unwrap_or(i64::MAX)])?;
+    let mut take = || -> rusqlite::Result<Option<(Ipv4Addr, Option<T>)>> {
+        let converted = |row: &Row<'_>| decode(row).map(|row| (row.address, convert(&row)));
+        folded.next()?.map(converted).transpose()
+    };
     let mut list = Vec::new();
     let mut tail = tail.into_iter().peekable();
-    let mut next = take(&mut folded, shown)?;
+    let mut next = take()?;
     // Merges the two; what the log says of an address hides the folded row.
-    while filter.limit.is_none_or(|limit| list.len() < limit) {
+    while limit.is_none_or(|limit| list.len() < limit) {
         let newer = match (tail.peek(), &next) {
             (None, None) => break,
-            (Some((address, _)), Some(row)) => *address <= row.address,
+            (Some((address, _)), Some((folded, _))) => address <= folded,
             (Some(_), None) => true,
             (None, Some(_)) => false,
         };
         let row = if newer {
             let Some((address, row)) = tail.next() else { break };
-            if next.as_ref().is_some_and(|row| row.address == address) {
-                next = take(&mut folded, shown)?;
+            if next.as_ref().is_some_and(|(folded, _)| *folded == address) {
+                next = take()?;
             }
             row
         } else {
-            let row = next.take();
-            next = take(&mut folded, shown)?;
+            let row = next.take().and_then(|(_, row)| row);
+            next = take()?;
             row
         };
-        list.extend(row.filter(|row| filter.admits(row)));
+        list.extend(row);
     }
     Ok(list)
 }
 
-fn take(rows: &mut rusqlite::Rows<'_>, shown: Shown) -> rusqlite::Result<Option<LeaseRow>> {
-    let convert = |row: &Row<'_>| decode(row).map(|row| shown.row(&row));
-    rows.next()?.map(convert).transpose()
+/// The present as the view `lease_list` has it, so that both show the same.
+fn times(connection: &Connection) -> rusqlite::Result<Times> {
+    let (clock, fixed) = clock_of(connection)?;
+    let skew_secs = if fixed { meta(connection, "clock_skew")? } else { clock.skew_secs() };
+    Ok(Times { now: clock.now(), skew_secs })
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Shown {
-    now: Timestamp,
-    skew_secs: i64,
+pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
 }
 
-impl Shown {
-    fn row(self, row: &RowRef<'_>) -> LeaseRow {
-        let ran_out = row.state == LeaseState::Active && row.expires < self.now;
-        let state = if ran_out { LeaseState::Expired } else { row.state };
-        let client = &row.client;
-        LeaseRow {
-            address: row.address,
-            ip: row.address.to_string(),
-            mac: colons(client.hardware.bytes()),
-            client_id: client.client_id.map(colons).unwrap_or_default(),
-            hostname: client.hostname.map(|name| clean(name).into_owned()).unwrap_or_default(),
-            subnet: row.subnet.to_owned(),
-            pool: row.pool.to_owned(),
-            state: state.name().to_owned(),
-            starts: self.local(row.starts),
-            expires: if row.expires < Timestamp::NEVER {
-                self.local(row.expires)
-            } else {
-                "never".to_owned()
-            },
-        }
+fn recorded(row: &RowRef<'_>) -> Recorded {
+    let lease = Lease {
+        address: row.address,
+        client: row.client.to_client(),
+        subnet: row.subnet.into(),
+        pool: row.pool.into(),
+        state: row.state,
+        starts: row.starts,
+        expires: row.expires,
+    };
+    Recorded { lease, declines: row.declines }
+}
+
+impl Lease {
+    /// The state now: a lease that ran out has expired, whether the keeper has written so or not.
+    pub fn state_at(&self, now: Timestamp) -> LeaseState {
+        state_at(self.state, self.expires, now)
     }
+}
 
-    fn local(self, time: Timestamp) -> String {
-        let wall = i64::try_from(time.0).unwrap_or(i64::MAX).saturating_sub(self.skew_secs);
-        let utc = chrono::DateTime::from_timestamp(wall, 0);
-        utc.map(|utc| utc.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S").to_string())
-            .unwrap_or_default()
+fn state_at(state: LeaseState, expires: Timestamp, now: Timestamp) -> LeaseState {
+    if state == LeaseState::Active && expires < now { LeaseState::Expired } else { state }
+}
+
+fn shown(row: &RowRef<'_>, times: Times) -> LeaseRow {
+    let client = &row.client;
+    LeaseRow {
+        address: row.address,
+        ip: row.address.to_string(),
+        mac: client.hardware.to_string(),
+        client_id: client.client_id.map(colons).unwrap_or_default(),
+        hostname: client.hostname.map(|name| clean(name).into_owned()).unwrap_or_default(),
+        subnet: row.subnet.to_owned(),
+        pool: row.pool.to_owned(),
+        state: state_at(row.state, row.expires, times.now).name().to_owned(),
+        starts: times.local(row.starts),
+        expires: times.local(row.expires),
     }
 }
 
@@ -175,7 +258,13 @@ impl ListFilter {
     }
 }
 
-fn colons(bytes: &[u8]) -> String {
+/// Text that may be shown anywhere: what is not printable, and the backslash itself, is written `\\xNN`.
+pub fn printable(bytes: &[u8]) -> String {
+    clean(bytes).into_owned()
+}
+
+/// Hex with colons.
+pub fn colons(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 3);
     // Writing to a string cannot fail.
     let _ = hex_with_colons(bytes, &mut text);

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::clock::LeaseClock;
+use super::prepare::clock_of;
 use super::reader;
 use super::schema::{ALL_LEASES, LOG_AFTER};
 use super::sqlite::{each, from_sqlite};
@@ -32,8 +33,9 @@ impl Snapshot {
     pub fn clock(&self) -> Result<LeaseClock, StoreError> {
         match &self.file {
             Some((connection, path)) => {
-                let offset = meta(connection, "clock_offset");
-                Ok(LeaseClock::new(offset.map_err(|error| from_sqlite("read", path, error))?))
+                // Of a machine that has started again since: the clock that the next start of the daemon will fix.
+                let clock = clock_of(connection).map(|(clock, _)| clock);
+                clock.map_err(|error| from_sqlite("read", path, error))
             }
             None => Ok(LeaseClock::start(super::Timestamp(0))),
         }

@@ -19,6 +19,7 @@ use super::lock::WriteLock;
 use super::rows;
 use super::schema::{ALL_LEASES, APPEND, APPLICATION_ID, LOG_AFTER, VERSION};
 use super::store::{CatchUp, LeaseStore, LogRow, Sink, StoreError};
+use super::when::Times;
 
 /// How long a writer waits for its turn, unless told otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -73,6 +74,11 @@ impl SqliteStore {
     /// The clock that this file's times are of.
     pub fn clock(&self) -> Result<LeaseClock, StoreError> {
         Ok(LeaseClock::new(self.meta("clock_offset")?))
+    }
+
+    /// The present, and how far it is from the wall clock, as lists show it.
+    pub fn times(&self) -> Result<Times, StoreError> {
+        Ok(Times { now: self.clock()?.now(), skew_secs: self.meta("clock_skew")? })
     }
 
     /// The lease file.
@@ -139,6 +145,10 @@ impl SqliteStore {
         let result = work(&self.connection);
         self.lock.release();
         result.map_err(|error| self.error("check-point", error))
+    }
+
+    pub(super) fn schema_version(&self) -> Result<i64, StoreError> {
+        self.pragma("user_version")
     }
 
     fn pragma(&self, name: &str) -> Result<i64, StoreError> {

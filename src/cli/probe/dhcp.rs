@@ -15,24 +15,52 @@ const CLIENT_PORT: u16 = 68;
 /// A lost packet is sent again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Asks a server at its address; it answers to the sender (loopback), so this needs no privilege.
-pub(super) fn by_address(server: SocketAddrV4, timeout: Duration) -> Result<Vec<Step>, String> {
-    let socket =
-        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|error| format!("no socket: {error}"))?;
-    Client::new(socket, server, None, timeout)?.run()
+/// Where to ask, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// A server at its address; it answers to the sender (loopback), so this needs no privilege.
+    Address(SocketAddrV4),
+    /// By broadcast on an interface, as a client without an address does. Needs root for port 68.
+    Broadcast {
+        /// The interface.
+        interface: &'a str,
+        /// The server's port.
+        port: u16,
+    },
 }
 
-/// Asks by broadcast on an interface, as a client without an address does. Needs root for port 68.
-pub(super) fn by_broadcast(interface: &str, port: u16, timeout: Duration) -> Result<Vec<Step>, String> {
-    let refused = |error: io::Error| {
-        let hint =
-            if error.kind() == io::ErrorKind::PermissionDenied { "\nhint: this needs root" } else { "" };
-        format!("could not use port {CLIENT_PORT} on {interface}: {error}{hint}")
-    };
-    let interfaces = daemon_utils::socket::interfaces().map_err(refused)?;
-    let mac = interfaces.iter().find(|found| found.name == interface).and_then(|found| found.mac);
-    let socket = client_socket(interface).map_err(refused)?;
-    Client::new(socket, SocketAddrV4::new(Ipv4Addr::BROADCAST, port), mac, timeout)?.run()
+/// One exchange, discover to release. With `made_up` the client has a hardware address of its own invention, another one
+/// each time; else the interface's.
+pub(super) fn exchange(
+    target: Target<'_>,
+    made_up: Option<u32>,
+    timeout: Duration,
+) -> Result<Vec<Step>, String> {
+    match target {
+        Target::Address(server) => {
+            let socket =
+                UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|error| format!("no socket: {error}"))?;
+            Client::new(socket, server, None, made_up.unwrap_or(0), timeout)?.run()
+        }
+        Target::Broadcast { interface, port } => {
+            let refused = |error: io::Error| {
+                let hint = match error.kind() {
+                    io::ErrorKind::PermissionDenied => "\nhint: this needs root",
+                    _ => "",
+                };
+                format!("could not use port {CLIENT_PORT} on {interface}: {error}{hint}")
+            };
+            let mac = if made_up.is_none() {
+                let interfaces = daemon_utils::socket::interfaces().map_err(refused)?;
+                interfaces.iter().find(|found| found.name == interface).and_then(|found| found.mac)
+            } else {
+                None
+            };
+            let socket = client_socket(interface).map_err(refused)?;
+            let server = SocketAddrV4::new(Ipv4Addr::BROADCAST, port);
+            Client::new(socket, server, mac, made_up.unwrap_or(0), timeout)?.run()
+        }
+    }
 }
 
 fn client_socket(interface: &str) -> io::Result<UdpSocket> {
@@ -59,16 +87,20 @@ impl Client {
         socket: UdpSocket,
         server: SocketAddrV4,
         mac: Option<[u8; 6]>,
+        number: u32,
         timeout: Duration,
     ) -> Result<Self, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seed = now.as_nanos().to_le_bytes();
         let pid = std::process::id().to_le_bytes();
-        // Locally administered, so that it is nobody else's.
-        let mac = mac.unwrap_or([0x02, seed[0], seed[1], seed[2], pid[0], pid[1]]);
+        // Locally administered, so that it is nobody else's. A server limits what one address may send, so each
+        // exchange has its own.
+        let count = number.to_be_bytes();
+        let mac = mac.unwrap_or([0x02, seed[0] ^ pid[0], seed[1] ^ pid[1], count[1], count[2], count[3]]);
         let mut client_id = b"\0echo-daemon-probe-".to_vec();
         client_id.extend_from_slice(&seed[..6]);
         client_id.extend_from_slice(&pid);
+        client_id.extend_from_slice(&count);
         let xid = u32::from_le_bytes([seed[0] ^ pid[0], seed[1] ^ pid[1], seed[2], seed[3]]);
         socket
             .set_read_timeout(Some(AGAIN))

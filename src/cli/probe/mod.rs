@@ -3,10 +3,15 @@
 
 mod dhcp;
 mod echo;
+mod summary;
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::ExitCode;
 use std::time::Duration;
+
+use dhcp::Target;
+use summary::Summary;
 
 use super::client::{self, Reached};
 use super::{Invocation, Outcome, ProbeArgs};
@@ -23,8 +28,8 @@ struct Step {
 
 pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
-    let mut good = true;
-    let mut report = |service: &str, outcome: Result<Vec<Step>, String>| match outcome {
+    let good = Cell::new(true);
+    let report = |service: &str, outcome: Result<Vec<Step>, String>| match outcome {
         Ok(steps) => {
             for step in steps {
                 say(&format!(
@@ -36,14 +41,23 @@ pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
             }
         }
         Err(reason) => {
-            good = false;
+            good.set(false);
             say(&format!("failed  {service:<5} {reason}"));
         }
     };
+    let dhcp = |target: Target<'_>| {
+        if args.count == 1 {
+            return report("dhcp", dhcp::exchange(target, None, args.timeout));
+        }
+        let outcomes = (0..args.count).map(|number| dhcp::exchange(target, Some(number), args.timeout));
+        let summary = Summary::of(outcomes);
+        summary.lines().iter().for_each(|line| say(line));
+        good.set(good.get() && summary.complete());
+    };
     if let Some(server) = args.server {
-        report("dhcp", dhcp::by_address(server, args.timeout));
+        dhcp(Target::Address(server));
     } else if let Some(interface) = &args.interface {
-        report("dhcp", dhcp::by_broadcast(interface, config.dhcp.port, args.timeout));
+        dhcp(Target::Broadcast { interface, port: config.dhcp.port });
     } else {
         let targets = targets(&config);
         for address in targets.tcp {
@@ -53,10 +67,13 @@ pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
             report("udp", echo::udp(address, args.timeout));
         }
         for (interface, port) in targets.dhcp {
-            report("dhcp", dhcp_on(&interface, port, args.timeout));
+            match target_on(&interface, port) {
+                Ok(target) => dhcp(target),
+                Err(reason) => report("dhcp", Err(reason)),
+            }
         }
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 struct Targets {
@@ -116,14 +133,14 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// Loopback knows no broadcast: there the server is asked at its address, and answers to the sender.
-fn dhcp_on(interface: &str, port: u16, timeout: Duration) -> Result<Vec<Step>, String> {
+fn target_on(interface: &str, port: u16) -> Result<Target<'_>, String> {
     let found = daemon_utils::socket::interfaces().map_err(|error| format!("no interfaces: {error}"))?;
     let found = found.into_iter().find(|found| found.name == interface);
     let found = found.ok_or_else(|| format!("there is no interface {interface}"))?;
-    match found.addresses.first() {
-        Some((address, _)) if found.loopback => dhcp::by_address(SocketAddrV4::new(*address, port), timeout),
-        _ => dhcp::by_broadcast(interface, port, timeout),
-    }
+    Ok(match found.addresses.first() {
+        Some((address, _)) if found.loopback => Target::Address(SocketAddrV4::new(*address, port)),
+        _ => Target::Broadcast { interface, port },
+    })
 }
 
 fn millis(time: Duration) -> f64 {

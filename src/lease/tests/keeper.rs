@@ -25,7 +25,7 @@ fn folded(file: &File) -> (Vec<String>, Vec<String>) {
 }
 
 /// Leases, renewals, releases, a decline, a lease that changes hands, for many addresses.
-fn busy(file: &File) {
+pub(super) fn busy(file: &File) {
     let mut engine = file.manager(&lan("10.0.0.2-10.0.255.254"), Offers::private());
     for round in 0..3_u32 {
         let now = START.plus(round * 1000);

@@ -1,6 +1,7 @@
 //! Tests of the lease layer as a whole: the rules, a model that random messages are compared with, the lease file, the
 //! keeper. What they share stands here.
 
+mod admin;
 mod checked;
 mod circuits;
 mod hosts;

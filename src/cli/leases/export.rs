@@ -1,0 +1,61 @@
+//! `leases export`: lossless, a page at a time.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Done, Failure, sheet};
+use crate::config::Config;
+use crate::lease::{Reader, transfer};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ExportArgs {
+    /// Where to; standard output if there is none
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// As JSON; else as CSV
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// As CSV
+    #[arg(long)]
+    csv: bool,
+}
+
+const PAGE: usize = 1000;
+
+pub(super) fn run(config: &Config, args: &ExportArgs) -> Done {
+    let path = &config.dhcp.store.path;
+    // Before the file is made, so that a failure leaves none.
+    let mut reader = Reader::open(path)?;
+    let out: Box<dyn Write> = match &args.file {
+        Some(file) => Box::new(io::BufWriter::new(File::create(file).map_err(|error| {
+            Failure::Refused(format!("could not create \"{}\": {error}", file.display()))
+        })?)),
+        None => Box::new(io::BufWriter::new(io::stdout())),
+    };
+    let named = args.file.as_ref().and_then(|file| file.extension()).is_some_and(|end| end == "json");
+    let mut sheet = if args.json || (named && !args.csv) {
+        sheet::json(out, &transfer::COLUMNS)?
+    } else {
+        sheet::csv(out, &transfer::COLUMNS)?
+    };
+    let mut after = None;
+    loop {
+        let page = reader.page(after, PAGE)?;
+        let times = reader.times;
+        // A look that lasts as long as the reader of a pipe likes would keep the write-ahead log from shrinking.
+        drop(reader);
+        for recorded in &page {
+            let cells = transfer::write(recorded, times);
+            sheet.row(&cells.each_ref().map(String::as_str))?;
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.lease.address),
+            _ => break,
+        }
+        reader = Reader::open(path)?;
+    }
+    Ok(sheet.end()?)
+}

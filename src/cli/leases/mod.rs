@@ -1,0 +1,135 @@
+//! `leases …`: one file per subcommand. All of them use the lease file itself, so they work whether the daemon runs or
+//! not. Who only reads changes and creates no file; who writes does so as the owner of the file, in the queue of the
+//! daemon's own writers, who see it at once.
+
+mod export;
+mod history;
+mod import;
+mod kea;
+mod list;
+mod release;
+mod sheet;
+mod show;
+mod write;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::{Invocation, Outcome};
+use crate::config::Config;
+use crate::lease::StoreError;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LeasesCommand {
+    /// List the leases: a table on a terminal, CSV elsewhere
+    List(list::ListArgs),
+    /// Show all that is known of one address (exit code 1: it was never leased)
+    Show(show::ShowArgs),
+    /// End the lease of an address, or its rest after a decline or a conflict
+    #[command(after_help = "\
+The client is not told: it goes on using the address until it renews, and gets it again then unless somebody else has it.
+The history says `released`. Exit code 1: nobody held it.")]
+    Release(release::ReleaseArgs),
+    /// Show who held which address, from when to when, and how it ended
+    #[command(after_help = "\
+Examples:
+  echo-daemon leases history 10.0.0.5                          all that is known of it
+  echo-daemon leases history 10.0.0.5 --at 2026-11-01T12:00    who held it then
+  echo-daemon leases history --mac 00:11:22:33:44:55           what a client held
+
+How it ended: active (it lasts), expired, released, reassigned, declined, conflict, deleted.")]
+    History(history::HistoryArgs),
+    /// Write every lease with all that is known of it, to be imported elsewhere
+    Export(export::ExportArgs),
+    /// Read leases from a CSV or JSON file: all of them, or none and every mistake with its line
+    #[command(after_help = "\
+The file is one of `leases export`, or of your own making: columns in any order, of which ip, expires, and mac or client_id
+must be there. Times are 2026-11-01T12:00:00Z, local without the Z, or never.
+
+  ip,mac,expires,hostname
+  10.0.0.5,00:11:22:33:44:55,2026-11-01T12:00:00Z,printer
+
+A lease file of Kea (kea-leases4.csv) is read too.")]
+    Import(import::ImportArgs),
+}
+
+pub(super) fn run(invocation: &Invocation, command: &LeasesCommand) -> Outcome {
+    let manager = invocation.manager()?;
+    let config = match command {
+        // What it may import hangs on the subnets: with a mistake among them it would judge by a guess.
+        LeasesCommand::Import(_) => manager.load().map(|loaded| loaded.config),
+        _ => manager.load_leniently(),
+    };
+    let config = config.map_err(|report| report.to_string())?;
+    let done = match command {
+        LeasesCommand::List(args) => list::run(&config, args),
+        LeasesCommand::Show(args) => show::run(&config, args),
+        LeasesCommand::Release(args) => release::run(&config, args),
+        LeasesCommand::History(args) => history::run(&config, args),
+        LeasesCommand::Export(args) => export::run(&config, args),
+        LeasesCommand::Import(args) => import::run(&config, args),
+    };
+    match done {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        // The reader of a pipe that has seen enough is no failure.
+        Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(Failure::Write(error)) => Err(format!("could not write: {error}")),
+        Err(Failure::Store(error)) => Err(explained(&config, &error)),
+        Err(Failure::Refused(reason)) => Err(reason),
+    }
+}
+
+/// Why a command has not done what it was told to.
+enum Failure {
+    /// The lease file.
+    Store(StoreError),
+    /// The output.
+    Write(io::Error),
+    /// What it was told, in words.
+    Refused(String),
+}
+
+type Done = Result<(), Failure>;
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+/// With what an administrator can do about it.
+fn explained(config: &Config, error: &StoreError) -> String {
+    let kind = match error {
+        StoreError::Io { source, .. } => source.kind(),
+        // SQLite tells no more than that it could not open a file that it may not read or write.
+        StoreError::Sqlite { source, .. } => match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly) => {
+                io::ErrorKind::PermissionDenied
+            }
+            _ => return error.to_string(),
+        },
+        _ => return error.to_string(),
+    };
+    match kind {
+        io::ErrorKind::NotFound => {
+            format!("{error}\nhint: no daemon with DHCP was ever started with this configuration")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}\nhint: run it as root, or as {} (daemon.user)", config.daemon.user)
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn never_leased(address: Ipv4Addr) -> Failure {
+    Failure::Refused(format!("{address} was never leased"))
+}
