@@ -2,6 +2,7 @@
 //! bytes of a reply, and sockets inside a network namespace.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
@@ -23,6 +24,7 @@ udp: {enabled: false}
 dhcp:
   interfaces: [lo]
   port: 0
+  security: {client_rate: null}
   options: {domain-name: example.org, domain-name-servers: [10.0.0.2, 10.0.0.3]}
   subnets:
     lan:
@@ -64,7 +66,9 @@ pub fn decode(bytes: &[u8]) -> Message {
 /// answer is that one's. Needs a daemon with a single DHCP worker, which answers in the order of arrival.
 #[track_caller]
 pub fn assert_silent(client: &Client, message: &Message) {
-    let mut marker = Client::new(0x00ff_ffff, client.server.port());
+    // A client of its own each time: the server hears each of them at a limited rate.
+    static NEXT: AtomicU32 = AtomicU32::new(0x00f0_0000);
+    let mut marker = Client::new(NEXT.fetch_add(1, Ordering::Relaxed), client.server.port());
     marker.socket = client.socket.try_clone().unwrap();
     marker.xid = !message.xid();
     let mut inform = marker.message(MessageType::Inform, &[]);

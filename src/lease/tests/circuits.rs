@@ -105,7 +105,22 @@ fn what_ended_does_not_count_whether_anybody_has_written_so_or_not() {
         grant(engine, &on(3, "a"), 3);
         assert!(engine.circuit_is_full(&on(4, "a"), &LAN));
     });
-    engine.at(START, |engine| assert!(engine.circuit_is_full(&on(4, "a"), &LAN)));
+    engine.at(START, |engine| {
+        assert!(engine.circuit_is_full(&on(4, "a"), &LAN));
+        assert_eq!(engine.release(&on(2, "a"), address(2)), Released::Done);
+    });
+    engine.at(START, |engine| assert!(!engine.circuit_is_full(&on(4, "a"), &LAN), "after the commit too"));
+}
+
+#[test]
+fn an_address_that_changes_twice_in_a_batch_counts_once() {
+    let mut engine = limited();
+    engine.at(START, |engine| {
+        grant(engine, &on(1, "a"), 1);
+        assert_eq!(engine.release(&on(1, "a"), address(1)), Released::Done);
+        grant(engine, &on(1, "a"), 1);
+        assert!(!engine.circuit_is_full(&on(2, "a"), &LAN));
+    });
 }
 
 #[test]
