@@ -19,8 +19,9 @@ use daemon_utils::clock::boot_time;
 use echo_daemon::config::model::{Config, Durability};
 use echo_daemon::config::{ConfigManager, Sources};
 use echo_daemon::lease::{
-    Access, Answer, Ask, Client, ClientKey, EngineSettings, HardwareAddress, Keeper, LeaseManager, LeaseState,
-    Offered, Offers, PoolId, Released, Scope, SqliteStore, SubnetId, Timestamp, Topology, prepare,
+    Access, Answer, Ask, Client, ClientKey, EngineSettings, HardwareAddress, Keeper, LeaseManager,
+    LeaseState, Offered, Offers, PoolId, Released, Scope, SqliteStore, SubnetId, Timestamp, Topology,
+    prepare,
 };
 
 const NAME: &str = "eight_processes_on_one_file_never_lease_an_address_twice_and_lose_no_lease";
@@ -38,7 +39,8 @@ dhcp:
   subnets: {lan: {network: 10.77.0.0/24, interface: lo, pools: {main: {range: 10.77.0.100-10.77.0.129}}}}
 ";
 
-const LAN: Scope<'static> = Scope { subnets: &[SubnetId(0)], pools: &[PoolId(0)], host: None };
+const LAN: Scope<'static> =
+    Scope { subnets: &[SubnetId(0)], pools: &[PoolId(0)], host: None, checked: false };
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -104,7 +106,8 @@ fn race() {
     story.sort_by_key(|chapter| chapter.began);
     let held = tell(&story);
     assert_eq!(in_file(folder.path()), held, "the file does not say what was acknowledged");
-    let grants = story.iter().flat_map(|chapter| &chapter.deeds).filter(|deed| matches!(deed, Deed::Granted(..)));
+    let grants =
+        story.iter().flat_map(|chapter| &chapter.deeds).filter(|deed| matches!(deed, Deed::Granted(..)));
     assert!(grants.count() > 100, "hardly anything happened");
     for number in 0..7 {
         assert!(story.iter().any(|chapter| chapter.by == number), "{} {number} did nothing", ROLES[number]);

@@ -1,5 +1,5 @@
-//! Random messages, clock steps, failing commits and restarts, against a model that knows only what was promised: a map
-//! from address to holder and end. Two engines share the store and the offers, as two workers do.
+//! Random messages, clock steps, failing commits, restarts, reboots and reconfigurations, against a model that knows only
+//! what was promised: a map from address to holder and end. Two engines share the store and the offers, as two workers do.
 
 use proptest::prelude::*;
 
@@ -22,6 +22,10 @@ enum Move {
         offers: bool,
     },
     Switch,
+    /// The machine boots anew with a wall clock that lags behind: lease time goes on where the file ends.
+    Reboot,
+    /// A reload: other pools, the same offers.
+    Reconfigure(usize),
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -37,7 +41,23 @@ fn moves() -> impl Strategy<Value = Move> {
         3 => prop_oneof![Just(1_u32), Just(61), Just(1800), Just(3600), Just(90_000)].prop_map(Move::Wait),
         1 => any::<bool>().prop_map(|offers| Move::Restart { offers }),
         2 => Just(Move::Switch),
+        1 => Just(Move::Reboot),
+        1 => (0..SHAPES.len()).prop_map(Move::Reconfigure),
     ]
+}
+
+/// The pool, and an address inside it that is excluded.
+const SHAPES: [(&str, Option<&str>); 4] = [
+    ("10.0.0.100-10.0.0.104", None),
+    ("10.0.0.100-10.0.0.101", None),
+    ("10.0.0.102-10.0.0.105", None),
+    ("10.0.0.100-10.0.0.104", Some("10.0.0.102")),
+];
+
+fn shaped((range, excluded): (&str, Option<&str>)) -> Arc<Topology> {
+    let mut lan = subnet("lan", "10.0.0.0/16", None, &[("main", range)]);
+    lan.exclude.extend(excluded.map(|address| address.parse::<crate::config::AddressRange>().unwrap()));
+    Topology::lay_out(&common(), &[lan])
 }
 
 /// What clients were promised.
@@ -71,8 +91,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (store, topology, offers) =
-            (MemoryStore::default(), lan("10.0.0.100-10.0.0.104"), Offers::private());
+        let (store, topology, offers) = (MemoryStore::default(), shaped(SHAPES[0]), Offers::private());
         let engines = [store.manager(&topology, offers), store.manager(&topology, offers)];
         let (kept, pending) = (Promises::default(), Promises::default());
         let mut world = Self { store, topology, offers, engines, active: 0, now: START, kept, pending };
@@ -112,13 +131,15 @@ impl World {
                         "{address} is offered to {n}, held by {holder:?}"
                     );
                     assert!(!self.pending.rests(address, now));
+                    assert!(self.is_open(address));
                 }
             }
             Move::Ask(n, state, a) => {
                 let state =
                     [Ask::Selecting, Ask::InitReboot, Ask::Renewing, Ask::Rebinding][usize::from(state)];
-                let answer = self.engine().request(&client(n), &LAN, state(address(a)), &hour);
-                self.answered(n, address(a), answer);
+                let ask = state(address(a));
+                let answer = self.engine().request(&client(n), &LAN, ask, &hour);
+                self.answered(n, ask, answer);
             }
             Move::Release(n, a) => {
                 let done = self.engine().release(&client(n), address(a)) == Released::Done;
@@ -159,11 +180,39 @@ impl World {
                 self.active = 1 - self.active;
                 self.begin();
             }
+            Move::Reboot => {
+                self.commit(false);
+                self.engine().abort();
+                self.now = self.store.log().iter().map(|row| row.at).max().unwrap_or(self.now);
+                self.offers = Offers::private();
+                self.reopen();
+            }
+            Move::Reconfigure(shape) => {
+                self.commit(false);
+                self.engine().abort();
+                self.topology = shaped(SHAPES[shape]);
+                self.reopen();
+            }
         }
     }
 
-    fn answered(&mut self, n: u32, asked: Ipv4Addr, answer: Answer) {
+    /// Both workers start anew.
+    fn reopen(&mut self) {
+        let (topology, offers) = (&self.topology, self.offers);
+        self.engines = [self.store.manager(topology, offers), self.store.manager(topology, offers)];
+        self.begin();
+        self.check();
+    }
+
+    /// Whether the configuration in force lets anybody have this address.
+    fn is_open(&self, address: Ipv4Addr) -> bool {
+        self.topology.pool_of(address).is_some() && !self.topology.never_given(address)
+    }
+
+    fn answered(&mut self, n: u32, ask: Ask, answer: Answer) {
         let now = self.now;
+        let (Ask::Selecting(asked) | Ask::InitReboot(asked) | Ask::Renewing(asked) | Ask::Rebinding(asked)) =
+            ask;
         let holder = self.pending.holder(asked, now);
         match answer {
             Answer::Ack { address, lease_secs, .. } => {
@@ -173,8 +222,16 @@ impl World {
                     "{address} is granted to {n}, held by {holder:?}"
                 );
                 assert!(!self.pending.rests(address, now));
+                assert!(self.is_open(address));
                 self.pending.leases.retain(|_, (holder, _)| *holder != n);
                 self.pending.leases.insert(address, (n, now.plus(lease_secs)));
+            }
+            // The configuration took its address away: it must move, and when it has heard so its lease is over. (SELECTING
+            // it has heard of another address meanwhile.)
+            Answer::Nak(NakReason::NotPermitted) if holder == Some(n) && !self.is_open(asked) => {
+                if !matches!(ask, Ask::Selecting(_)) {
+                    self.pending.leases.remove(&asked);
+                }
             }
             Answer::Nak(reason) => assert_ne!(holder, Some(n), "refused to its holder: {reason:?}"),
             Answer::Silence(_) => assert_ne!(holder, Some(n)),
@@ -198,11 +255,16 @@ impl World {
         });
         assert_eq!(active.count(), kept.leases.values().filter(|(_, ends)| *ends >= now).count());
         let gauge = engine.gauges()[0];
-        assert_eq!(gauge.free + gauge.states.iter().sum::<u64>(), 5);
+        let counted = gauge.free + gauge.states.iter().sum::<u64>();
+        // An excluded address is not free, but a lease of it may still be there.
+        let topology = engine.topology();
+        let excluded = |a: &Ipv4Addr| topology.pool_of(*a).is_some() && topology.never_given(*a);
+        let excluded = (0..6).map(address).filter(excluded).count() as u64;
+        assert!((gauge.size - excluded..=gauge.size).contains(&counted), "{gauge:?}");
     }
 }
 
-/// Five in the pool, and one outside.
+/// Of six, of which no pool has all.
 fn address(n: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(ip("10.0.0.100")) + n)
 }
