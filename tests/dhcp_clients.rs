@@ -150,7 +150,7 @@ impl Program for Networkd {
         wire.wait_acked(Said::InitReboot);
     }
 
-    /// Version 252 notices the conflict, gives the address up and says nothing, whatever SendDecline= says.
+    /// Version 252 notices the conflict, gives the address up and says nothing, whatever `SendDecline=` says.
     const DECLINES: bool = false;
 }
 
@@ -202,7 +202,7 @@ fn everything<P: Program>(program: &str, test: &str) {
         return;
     }
     std::thread::scope(|scope| {
-        for way in Way::ALL.into_iter() {
+        for way in Way::ALL {
             if way.program().is_none_or(|relay| has(relay, test)) {
                 scope.spawn(move || live::<P>(way));
             }
