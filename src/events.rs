@@ -104,6 +104,8 @@ events! {
     DhcpLeaseExpired "DHCP_LEASE_EXPIRED" Info;
     /// A client found its address in use; the address rests.
     DhcpLeaseDeclined "DHCP_LEASE_DECLINED" Warn;
+    /// An address answered a conflict check although it is not leased; it rests.
+    DhcpAddressConflict "DHCP_ADDRESS_CONFLICT" Warn;
     /// A client that has an address was told options (DHCPINFORM).
     DhcpInformAnswered "DHCP_INFORM_ANSWERED" Debug;
     /// A client's request was refused by a DHCPNAK.

@@ -39,7 +39,8 @@ dhcp:
   subnets: {lan: {network: 10.77.0.0/24, interface: lo, pools: {main: {range: 10.77.0.100-10.77.0.129}}}}
 ";
 
-const LAN: Scope<'static> = Scope { subnets: &[SubnetId(0)], pools: &[PoolId(0)], host: None };
+const LAN: Scope<'static> =
+    Scope { subnets: &[SubnetId(0)], pools: &[PoolId(0)], host: None, checked: false };
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -8,6 +8,7 @@ use crate::config::model::IdentifyBy;
 use crate::lease::{Client, ClientKey, ClientRef, HostId, PoolId, Scope};
 use crate::protocol::DhcpMessage;
 
+use super::check::ProbeMethod;
 use super::classes::Facts;
 use super::leases::Leases;
 use super::outcome::{Outcome, Silence};
@@ -22,6 +23,8 @@ pub(super) struct Asker<'p> {
     pub(super) classes: Vec<usize>,
     pub(super) host: Option<HostId>,
     pub(super) pools: Cow<'p, [PoolId]>,
+    /// How an address is checked that is new to the client, if it is.
+    pub(super) check: Option<ProbeMethod>,
 }
 
 /// What a relay has told of a client.
@@ -65,14 +68,15 @@ impl Pipeline {
             Verdict::Refuse(refusal) => return Err(refusal.outcome(message, request.from)),
         }
         let pools = self.classes.pools(link.pools(), &classes);
-        Ok(Asker { client, classes: classes.iter().collect(), host, pools })
+        let check = self.probe_method(request);
+        Ok(Asker { client, classes: classes.iter().collect(), host, pools, check })
     }
 }
 
 impl Asker<'_> {
     /// As the lease engine takes it.
     pub(super) fn scope<'s>(&'s self, link: &'s super::scope::Link) -> Scope<'s> {
-        Scope { subnets: link.subnets(), pools: &self.pools, host: self.host }
+        Scope { subnets: link.subnets(), pools: &self.pools, host: self.host, checked: self.check.is_some() }
     }
 }
 

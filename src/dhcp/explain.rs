@@ -179,6 +179,8 @@ impl Explanation {
         self.outcome = match outcome {
             Outcome::Reply(reply) => reply.kind.name().to_owned(),
             Outcome::Done(_) => "done".to_owned(),
+            // A dry run has nothing to probe with.
+            Outcome::Park(_) => "parked".to_owned(),
             Outcome::Silence { reason, .. } => {
                 self.reason = Some(reason.reason().to_owned());
                 "silence".to_owned()

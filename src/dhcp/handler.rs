@@ -7,6 +7,7 @@ use crate::config::model::Bootp;
 use crate::lease::{AckEvent, Answer, Ask, Declined, Offered, Released, Scope, SubnetId};
 use crate::protocol::{MessageType, code};
 
+use super::check::Park;
 use super::client::Asker;
 use super::leases::Leases;
 use super::outcome::{Event, Outcome, Reply, ReplyKind, Silence, What};
@@ -61,6 +62,7 @@ impl Pipeline {
                 let grant = Grant { kind: ReplyKind::Offer, address, lease_secs };
                 reply(self.granting(talk, grant, self.event(talk.request, What::Offered, Some(address))))
             }
+            Offered::Probe(address) => park(talk, address),
             Offered::Exhausted => self.exhausted(talk),
         }
     }
@@ -170,7 +172,8 @@ impl Pipeline {
             Offered::Address(address) if only.is_none_or(|only| only == address) => {
                 self.grant(talk, Ask::Selecting(address), leases)
             }
-            Offered::Address(_) => {
+            Offered::Probe(address) if only.is_none_or(|only| only == address) => park(talk, address),
+            Offered::Address(_) | Offered::Probe(_) => {
                 leases.withdraw_offer(&talk.asker.client, &talk.scope);
                 Silence::Bootp.into()
             }
@@ -239,6 +242,15 @@ impl Pipeline {
         let subnet: SubnetId = address.and_then(|address| self.topology.subnet_of(address)).or_else(first)?;
         let message = &request.message;
         Some(Event { what, address, hardware: *message.hardware(), xid: message.xid(), subnet: Some(subnet) })
+    }
+}
+
+/// Until it is known whether somebody uses the address. The engine asks for it only where there is a way to find out.
+fn park(talk: &Talk<'_>, address: Ipv4Addr) -> Outcome {
+    let client = talk.asker.client.hardware;
+    match talk.asker.check {
+        Some(method) => Outcome::Park(Park { address, method, client }),
+        None => Silence::Unchecked.into(),
     }
 }
 

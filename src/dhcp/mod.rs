@@ -14,6 +14,7 @@
 //! ```
 //! The worker commits between `handle` and the sending of what [`Outcome::Reply`] holds.
 
+pub mod check;
 pub mod classes;
 pub mod client;
 pub mod explain;
@@ -43,6 +44,7 @@ use crate::config::model::Subnet;
 use crate::lease::Topology;
 use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
 
+use check::Means;
 use classes::Classes;
 use leases::Leases;
 use options::OptionsManager;
@@ -65,6 +67,7 @@ pub struct Pipeline {
     classes: Classes,
     security: SecurityManager,
     options: OptionsManager,
+    means: Means,
 }
 
 /// An interface that the server listens on.
@@ -163,18 +166,40 @@ impl Pipeline {
         let server_ids = config.dhcp.common.server_id.into_iter().chain(server_ids).collect();
         let security = SecurityManager::new(&config, rates);
         let classes = Classes::new(&config);
-        Self { config, topology, interfaces, pools, server_ids, scopes, classes, security, options }
+        Self {
+            config,
+            topology,
+            interfaces,
+            pools,
+            server_ids,
+            scopes,
+            classes,
+            security,
+            options,
+            means: Means::default(),
+        }
     }
 
     /// Step 1: from bytes to a request that is heard, or the silence that is all it gets.
     pub fn accept<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Outcome> {
+        self.hear(packet, true)
+    }
+
+    /// Step 1 for a packet that was accepted before and has waited for a probe since: it is not judged twice, for it would
+    /// count twice.
+    pub fn accept_again<'a>(&self, packet: &Packet<'a>) -> Result<Request<'a>, Outcome> {
+        self.hear(packet, false)
+    }
+
+    fn hear<'a>(&self, packet: &Packet<'a>, judge: bool) -> Result<Request<'a>, Outcome> {
         let message = DhcpParser::parse(packet.bytes).map_err(Silence::Malformed)?;
         let at = self.interfaces.iter().position(|interface| interface.index == packet.interface);
         let (at, interface) =
             at.and_then(|at| Some((at, self.interfaces.get(at)?))).ok_or(Silence::UnknownInterface)?;
-        match self.security.judge(&message, interface, packet.from, packet.at) {
-            Verdict::Allow => {}
-            Verdict::Refuse(refusal) => return Err(refusal.outcome(&message, packet.from)),
+        if judge
+            && let Verdict::Refuse(refusal) = self.security.judge(&message, interface, packet.from, packet.at)
+        {
+            return Err(refusal.outcome(&message, packet.from));
         }
         let link = self
             .scopes

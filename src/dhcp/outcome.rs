@@ -7,6 +7,7 @@ use crate::lease::{NakReason, SilenceReason, SubnetId};
 use crate::protocol::{HardwareAddress, Malformed};
 use crate::stats::Counter;
 
+use super::check::Park;
 use super::security::Refusal;
 
 /// The end of a packet's way through the pipeline.
@@ -16,6 +17,8 @@ pub enum Outcome {
     Reply(Reply),
     /// A RELEASE or DECLINE that counted; these have no answer.
     Done(Event),
+    /// Nothing yet: an address is to be probed, then the same packet is handled again.
+    Park(Park),
     /// No answer, and why.
     Silence {
         /// The reason, one counter each.
@@ -125,6 +128,8 @@ pub enum Silence {
     Lease(SilenceReason),
     /// The reply could not be encoded.
     Encoding,
+    /// Each address that was tried for it turned out to be in use, or too many packets wait for a probe already.
+    Unchecked,
 }
 
 impl Silence {
@@ -149,6 +154,7 @@ impl Silence {
             Self::Lease(SilenceReason::UnknownClient) => Counter::DropUnknownClient,
             Self::Lease(SilenceReason::NotAuthoritative) => Counter::DropNotAuthoritative,
             Self::Encoding => Counter::DropEncoding,
+            Self::Unchecked => Counter::DropUnchecked,
         }
     }
 

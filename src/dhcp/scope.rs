@@ -153,7 +153,7 @@ fn ids(subnets: &[Subnet]) -> impl Iterator<Item = SubnetId> {
 }
 
 /// By name where the file gives one, else by an address of the interface within the prefix.
-fn is_attached(subnet: &Subnet, interface: &InterfaceInfo) -> bool {
+pub(super) fn is_attached(subnet: &Subnet, interface: &InterfaceInfo) -> bool {
     match &subnet.interface {
         Some(name) => *name == interface.name,
         None => interface.addresses.iter().any(|(address, _)| subnet.network.contains(*address)),

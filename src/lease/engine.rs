@@ -17,6 +17,7 @@ use super::cache::Cache;
 use super::hosts::HostId;
 use super::offers::{Holder, Offers};
 use super::pools::{LinkId, Topology};
+use super::probes::Probes;
 use super::record::Record;
 use super::store::{CatchUp, ClientRef, LeaseStore, LogRow, StoreError};
 use super::types::{
@@ -31,9 +32,11 @@ const CATCH_UP_SECS: u32 = 3;
 pub struct LeaseManager<S> {
     pub(super) topology: Arc<Topology>,
     pub(super) settings: EngineSettings,
-    reserved: HashSet<Ipv4Addr>,
+    pub(super) reserved: HashSet<Ipv4Addr>,
     store: S,
     pub(super) offers: Offers,
+    /// None: addresses are not checked before they are offered.
+    pub(super) probes: Option<Probes>,
     pub(super) cache: Cache,
     pub(super) batch: Batch,
     /// The last row of the log that the cache has seen.
@@ -89,6 +92,8 @@ pub struct Scope<'a> {
     pub pools: &'a [PoolId],
     /// The host that it is, if the administrator lists it on this link.
     pub host: Option<HostId>,
+    /// Whether an address that is new to it is probed before it is offered.
+    pub checked: bool,
 }
 
 /// Answer to a DISCOVER.
@@ -96,6 +101,8 @@ pub struct Scope<'a> {
 pub enum Offered {
     /// Held for the client for `offer_hold`.
     Address(Ipv4Addr),
+    /// Held likewise, but whether somebody uses it is not known: to be probed first, then the message is handled again.
+    Probe(Ipv4Addr),
     /// No address left in the scope.
     Exhausted,
 }
@@ -171,12 +178,20 @@ impl<S: LeaseStore> LeaseManager<S> {
             reserved,
             store,
             offers,
+            probes: None,
             cache,
             batch: Batch::default(),
             known,
             access: None,
             now: Timestamp::default(),
         })
+    }
+
+    /// Has addresses checked before they are offered, where the scope says so.
+    #[must_use]
+    pub fn with_probes(mut self, probes: Probes) -> Self {
+        self.probes = Some(probes);
+        self
     }
 
     /// Starts a batch at the time `now`, knowing all that others have committed. After an error no batch is begun.
@@ -201,6 +216,11 @@ impl<S: LeaseStore> LeaseManager<S> {
             for row in self.batch.rows() {
                 self.cache.apply(&row.as_row());
                 self.known = row.seq;
+                if row.lease.state == LeaseState::Active
+                    && let Some(probes) = self.probes
+                {
+                    probes.forget(row.lease.address);
+                }
             }
             self.settle_offers();
         }
@@ -249,12 +269,6 @@ impl<S: LeaseStore> LeaseManager<S> {
             Standing::Open | Standing::Anothers | Standing::Resting => return Declined::NotHolder,
         }
         Declined::Done(self.rest(address, client.clone(), LeaseEvent::Declined))
-    }
-
-    /// Lets an address rest that answered our own conflict check.
-    pub fn conflict(&mut self, address: Ipv4Addr) -> Duration {
-        let nobody = ClientRef::default().to_client();
-        self.rest(address, nobody, LeaseEvent::Conflict)
     }
 
     /// The client chose another server: what we offered it on this link is free again (RFC 2131 §3.1 step 3).
@@ -407,9 +421,12 @@ impl<S> LeaseManager<S> {
 
     /// Like [`Self::standing`], for an address that is about to be given: one host may have several hardware
     /// addresses, of which one uses the reservation at a time. Whichever comes last has it; the one before is refused
-    /// when it renews.
+    /// when it renews. And an address that was found in use is no conflict for the host that uses it.
     pub(super) fn standing_for(&self, address: Ipv4Addr, client: &Client, scope: &Scope<'_>) -> Standing {
         let standing = self.standing(address, &client.key);
+        if standing == Standing::Resting && self.is_user(address, client, false) {
+            return Standing::Open;
+        }
         if standing != Standing::Anothers || self.reservation(scope) != Some(address) {
             return standing;
         }
@@ -432,7 +449,7 @@ impl<S> LeaseManager<S> {
         }
     }
 
-    fn rest(&mut self, address: Ipv4Addr, client: Client, event: LeaseEvent) -> Duration {
+    pub(super) fn rest(&mut self, address: Ipv4Addr, client: Client, event: LeaseEvent) -> Duration {
         let before = self.held(address).map_or(0, |held| held.declines);
         let DeclineHold { first, max } = self.settings.decline_hold;
         let hold = first.saturating_mul(1_u32.checked_shl(u32::from(before)).unwrap_or(u32::MAX)).min(max);

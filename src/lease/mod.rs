@@ -5,8 +5,9 @@
 //! | [`types`] | leases, clients, states, times |
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `choose`, [`request`] | the rules: begin, commit, release, decline · DISCOVER · REQUEST |
+//! | `conflict`, `ahead` | addresses found in use · which to probe ahead of time |
 //! | `cache`, `record`, `free`, `circuits`, `batch` | what is committed, in memory · one lease, packed · free addresses · leases by circuit · what is pending |
-//! | [`offers`] | offered addresses, in shared memory |
+//! | [`offers`], [`probes`], `table` | in shared memory: offered addresses · who uses free ones · the tables they stand in |
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
@@ -17,11 +18,13 @@
 //! | [`hash`] | the one hash |
 
 mod admin;
+mod ahead;
 mod batch;
 mod cache;
 mod choose;
 mod circuits;
 pub mod clock;
+mod conflict;
 pub mod engine;
 mod expiry;
 mod fold;
@@ -35,6 +38,7 @@ pub mod offers;
 pub mod past;
 pub mod pools;
 mod prepare;
+pub mod probes;
 pub mod reader;
 mod record;
 pub mod request;
@@ -43,11 +47,13 @@ mod schema;
 mod snapshot;
 pub mod sqlite;
 pub mod store;
+mod table;
 pub mod transfer;
 pub mod types;
 pub mod when;
 
 pub use admin::{Freed, ImportRow, Imported, Refusal};
+pub use ahead::Ahead;
 pub use clock::LeaseClock;
 pub use engine::{Access, Declined, EngineSettings, LeaseManager, Offered, PoolGauge, Released, Scope};
 pub use expiry::Ended;
@@ -57,6 +63,7 @@ pub use offers::{OFFER_WORDS, Offers};
 pub use past::{Interval, PastFilter, Place, past};
 pub use pools::{PoolSpec, SubnetSpec, Topology};
 pub use prepare::{prepare, prepare_if_needed};
+pub use probes::{Answered, Finding, PROBE_WORDS, Probes};
 pub use reader::{LeaseRow, ListFilter, Reader, Recorded, list};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
 pub use snapshot::Snapshot;

@@ -5,38 +5,33 @@
 //! address may be leased is decided in the store's transaction. A full bucket or a lost race refuses that address.
 //!
 //! ```text
-//! word 0, 1   secret of the client hash, set once        a word of the table:
-//! word 8 …    table: 2^14 buckets of 8 words             63      46 45      32 31           0
-//! then        hints: 2^17 words, client → address        | tag 18  | until 14 | client hash |
+//! word 0, 1   secret of the client hash, set once
+//! word 8 …    the table: 2^14 buckets; the value is the client's hash, never zero
+//! then        hints: 2^17 words, client → address
 //! ```
-//! The bucket and the tag together are the address, scrambled so that neighbours spread; `until` is in seconds and
-//! wraps. Zero is empty (a client hash is never zero).
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::hash::{shared_secret, sip13};
+use super::table;
 use super::types::{ClientKey, Timestamp};
 
 /// Words of shared memory that the offers take (2 MiB).
-pub const OFFER_WORDS: usize = HEADER + TABLE + HINTS;
+pub const OFFER_WORDS: usize = HEADER + Table::WORDS + HINTS;
 
-/// Longest hold of an offer, in seconds. Far from the wrap of `until`, so that a word that was never swept is not
-/// taken for a live one.
-pub const MAX_HOLD_SECS: u32 = 3600;
+/// Longest hold of an offer, in seconds.
+pub const MAX_HOLD_SECS: u32 = table::MAX_SECS;
 
 const HEADER: usize = 8;
-const WAYS: usize = 8;
-const BUCKET_BITS: u32 = 14;
-const TABLE: usize = WAYS << BUCKET_BITS;
 const HINTS: usize = 1 << 17;
-const UNTIL_BITS: u32 = 14;
-const UNTIL_MASK: u64 = (1 << UNTIL_BITS) - 1;
+
+type Table = table::Table<14>;
 
 /// The offers over their region of shared memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Offers {
-    table: &'static [AtomicU64],
+    table: Table,
     hints: &'static [AtomicU64],
     key: (u64, u64),
 }
@@ -59,8 +54,9 @@ impl Offers {
     /// Where the region is smaller than [`OFFER_WORDS`], as which main has made it.
     pub fn new(region: &'static [AtomicU64]) -> Self {
         let (header, rest) = region.split_at(HEADER);
-        let (table, rest) = rest.split_at(TABLE);
-        Self { table, hints: &rest[..HINTS], key: (shared_secret(&header[0]), shared_secret(&header[1])) }
+        let (table, rest) = rest.split_at(Table::WORDS);
+        let key = (shared_secret(&header[0]), shared_secret(&header[1]));
+        Self { table: Table::new(table), hints: &rest[..HINTS], key }
     }
 
     /// Offers of this process alone, in memory that is never given back: for tools and tests.
@@ -73,9 +69,8 @@ impl Offers {
     /// another, or if there is no room.
     pub fn claim(&self, address: Ipv4Addr, client: &ClientKey, until: Timestamp, now: Timestamp) -> bool {
         let hash = self.hash(client);
-        let until = Timestamp(until.0.clamp(now.0 + 1, now.0 + u64::from(MAX_HOLD_SECS)));
-        let (bucket, tag) = self.bucket(address);
-        let word = tag << (UNTIL_BITS + 32) | (until.0 & UNTIL_MASK) << 32 | u64::from(hash);
+        let (bucket, tag) = self.table.bucket(address);
+        let word = Table::word(tag, until, now, u64::from(hash));
         let Some(place) = bucket_place(bucket, tag, hash, now) else { return false };
         let Some(slot) = bucket.get(place.0) else { return false };
         if slot.compare_exchange(place.1, word, SeqCst, SeqCst).is_err() {
@@ -85,7 +80,7 @@ impl Offers {
         // it has written, so at least one sees the other, and whoever sees one steps back.
         let doubled = bucket.iter().enumerate().any(|(i, other)| {
             let seen = other.load(SeqCst);
-            i != place.0 && tag_of(seen) == tag && live(seen, now) && client_of(seen) != hash
+            i != place.0 && Table::tag_of(seen) == tag && Table::live(seen, now) && client_of(seen) != hash
         });
         if doubled {
             let _ = slot.compare_exchange(word, 0, SeqCst, SeqCst);
@@ -115,10 +110,10 @@ impl Offers {
     /// Gives up the offer of an address, if it is this client's.
     pub fn release(&self, address: Ipv4Addr, client: &ClientKey) {
         let hash = self.hash(client);
-        let (bucket, tag) = self.bucket(address);
+        let (bucket, tag) = self.table.bucket(address);
         for slot in bucket {
             let word = slot.load(SeqCst);
-            if word != 0 && tag_of(word) == tag && client_of(word) == hash {
+            if word != 0 && Table::tag_of(word) == tag && client_of(word) == hash {
                 let _ = slot.compare_exchange(word, 0, SeqCst, SeqCst);
             }
         }
@@ -126,35 +121,17 @@ impl Offers {
 
     /// Clears what ran out; to be called at least every two hours, for `until` wraps. Returns how many are live.
     pub fn sweep(&self, now: Timestamp) -> usize {
-        let mut alive = 0;
-        for slot in self.table {
-            let word = slot.load(SeqCst);
-            if live(word, now) {
-                alive += 1;
-            } else if word != 0 {
-                let _ = slot.compare_exchange(word, 0, SeqCst, SeqCst);
-            }
-        }
-        alive
+        self.table.sweep(now)
     }
 
     fn holder_hash(&self, address: Ipv4Addr, now: Timestamp) -> Option<u32> {
-        let (bucket, tag) = self.bucket(address);
-        let mut words = bucket.iter().map(|slot| slot.load(SeqCst));
-        words.find(|word| tag_of(*word) == tag && live(*word, now)).map(client_of)
+        self.table.of(address, now).next().map(client_of)
     }
 
     /// Never zero.
     fn hash(&self, client: &ClientKey) -> u32 {
         let hash = sip13(self.key.0, self.key.1, client.as_bytes());
         u32::try_from(hash >> 32).unwrap_or(1).max(1)
-    }
-
-    fn bucket(&self, address: Ipv4Addr) -> (&'static [AtomicU64], u64) {
-        let mixed = scramble(u32::from(address));
-        let bucket = (mixed >> (32 - BUCKET_BITS)) as usize;
-        let tag = u64::from(mixed & ((1 << (32 - BUCKET_BITS)) - 1));
-        (self.table.get(bucket * WAYS..(bucket + 1) * WAYS).unwrap_or_default(), tag)
     }
 
     fn hint(&self, hash: u32) -> &'static AtomicU64 {
@@ -168,34 +145,18 @@ fn bucket_place(bucket: &[AtomicU64], tag: u64, hash: u32, now: Timestamp) -> Op
     let mut unused = None;
     for (i, slot) in bucket.iter().enumerate() {
         let word = slot.load(SeqCst);
-        if !live(word, now) {
+        if !Table::live(word, now) {
             unused = unused.or(Some((i, word)));
-        } else if tag_of(word) == tag {
+        } else if Table::tag_of(word) == tag {
             return (client_of(word) == hash).then_some((i, word));
         }
     }
     unused
 }
 
-/// A bijection, so that bucket and tag together are the whole address.
-fn scramble(address: u32) -> u32 {
-    let x = address.wrapping_mul(0x9e37_79b1);
-    let x = x ^ x >> 15;
-    x.wrapping_mul(0x85eb_ca77)
-}
-
-fn tag_of(word: u64) -> u64 {
-    word >> (UNTIL_BITS + 32)
-}
-
 fn client_of(word: u64) -> u32 {
-    // Masked to 32 bits.
-    u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0)
-}
-
-fn live(word: u64, now: Timestamp) -> bool {
-    let left = (word >> 32 & UNTIL_MASK).wrapping_sub(now.0) & UNTIL_MASK;
-    word != 0 && left > 0 && left <= u64::from(MAX_HOLD_SECS)
+    // The value has 32 bits.
+    u32::try_from(Table::value_of(word)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -248,10 +209,7 @@ mod tests {
         assert!(offers.claim(ADDRESS, &client(1), LATER, NOW));
         assert_eq!(offers.sweep(NOW), 1);
         assert_eq!(offers.sweep(LATER), 0);
-        assert_eq!(
-            offers.holder(ADDRESS, &client(1), Timestamp(LATER.0 + (1 << UNTIL_BITS) - 10)),
-            Holder::Nobody
-        );
+        assert_eq!(offers.holder(ADDRESS, &client(1), Timestamp(LATER.0 + (1 << 14) - 10)), Holder::Nobody);
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl<S: LeaseStore> LeaseManager<S> {
     fn selecting(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> Decision {
         if self.permitted(address, scope) {
             // An offer that was lost with the shared memory is no reason to refuse: what is free may be granted.
-            return self.available(client, scope, address);
+            return self.available(client, scope, address, false);
         }
         let on_link = self.on_link(scope, address);
         Err(Answer::Nak(if on_link { NakReason::NotPermitted } else { NakReason::WrongNetwork }))
@@ -160,7 +160,7 @@ impl<S: LeaseStore> LeaseManager<S> {
         if !self.permitted(address, scope) {
             return Err(self.evict(client, address));
         }
-        self.available(client, scope, address)
+        self.available(client, scope, address, false)
     }
 
     /// RENEWING (`to_us`: unicast to the server that granted the lease) and REBINDING (broadcast, to anybody).
@@ -170,7 +170,11 @@ impl<S: LeaseStore> LeaseManager<S> {
     /// cut off every client of the site at once; and the transaction still guards against a second holder. A rebinding
     /// client may be another server's, so without `authoritative` that one is left alone.
     fn extending(&mut self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr, to_us: bool) -> Decision {
-        let standing = self.standing(address, &client.key);
+        let standing = match self.standing(address, &client.key) {
+            // We found it in use, and here is who uses it: a host whose lease was lost with the lease file.
+            Standing::Resting if self.is_user(address, client, true) => Standing::Open,
+            standing => standing,
+        };
         match standing {
             Standing::Anothers => return Err(Answer::Nak(NakReason::HeldByAnother)),
             Standing::Resting => return Err(Answer::Nak(NakReason::Resting)),
@@ -188,7 +192,7 @@ impl<S: LeaseStore> LeaseManager<S> {
         if standing == Standing::Open && !to_us && !self.settings.authoritative && !known() {
             return Err(Answer::Silence(SilenceReason::NotAuthoritative));
         }
-        self.available(client, scope, address)
+        self.available(client, scope, address, true)
     }
 
     /// Refuses a client its own address, which it may not have any more. It stops using it at once (RFC 2131 §4.4.5),
@@ -200,14 +204,15 @@ impl<S: LeaseStore> LeaseManager<S> {
         Answer::Nak(NakReason::NotPermitted)
     }
 
-    /// Whether nobody else has a claim on the address, and the client none on a better one.
-    fn available(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> Decision {
+    /// Whether nobody else has a claim on the address, and the client none on a better one. `lives`: the client says
+    /// that it uses the address already.
+    fn available(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr, lives: bool) -> Decision {
         let refused = |reason| Err(Answer::Nak(reason));
         let free = |address| match self.standing_for(address, client, scope) {
             Standing::Own => Ok(()),
             Standing::Anothers => Err(NakReason::HeldByAnother),
-            Standing::Resting => Err(NakReason::Resting),
-            Standing::Open => match self.offers.holder(address, &client.key, self.now) {
+            Standing::Resting if !self.is_user(address, client, lives) => Err(NakReason::Resting),
+            Standing::Resting | Standing::Open => match self.offers.holder(address, &client.key, self.now) {
                 Holder::Nobody | Holder::This => Ok(()),
                 Holder::Another => Err(NakReason::HeldByAnother),
             },

@@ -88,6 +88,7 @@ cells! {
             DropUnknownClient { reason = "unknown-client" },
             DropNotAuthoritative { reason = "not-authoritative" },
             DropEncoding { reason = "encoding" },
+            DropUnchecked { reason = "unchecked" },
             DropTruncated { reason = "truncated" },
             DropLeaseStore { reason = "lease-store" },
             DropPanic { reason = "panic" },
@@ -100,6 +101,21 @@ cells! {
             LeaseReleased { event = "released" },
             LeaseExpired { event = "expired" },
             LeaseDeclined { event = "declined" },
+            LeaseConflict { event = "conflict" },
+        }
+        "echo_daemon_dhcp_probes_total" "Addresses probed for a conflict, by when and with what" {
+            ProbeArp { method = "arp", when = "packet" },
+            ProbeIcmp { method = "icmp", when = "packet" },
+            ProbeAheadArp { method = "arp", when = "ahead" },
+            ProbeAheadIcmp { method = "icmp", when = "ahead" },
+        }
+        "echo_daemon_dhcp_probe_results_total" "What probes found: nobody, somebody, or the client itself" {
+            ProbeSilent { result = "silent" },
+            ProbeAnswered { result = "answered" },
+            ProbeHarmless { result = "harmless" },
+        }
+        "echo_daemon_dhcp_parked_total" "DHCP packets that had to wait for a probe" {
+            Parked { },
         }
         "echo_daemon_security_events_total" "Events of the security stage" {
             SecuritySpoofed { event = "spoofed_address" },

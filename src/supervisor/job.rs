@@ -4,8 +4,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use daemon_utils::socket::Interface;
-
 use super::Supervisor;
 use super::birth::Inheritance;
 use crate::api::Endpoint;
@@ -17,7 +15,7 @@ pub(super) enum Job {
     Logger { reader: OwnedFd, console: bool },
     Tcp { listeners: Vec<OwnedFd>, lifeline: OwnedFd },
     Udp { sockets: Vec<OwnedFd> },
-    Dhcp { sockets: Vec<(Interface, OwnedFd)>, packet: Option<OwnedFd> },
+    Dhcp(workers::dhcp::Inputs),
     Keeper,
     Api(workers::api::Inputs),
 }
@@ -39,8 +37,13 @@ impl Job {
             Kind::Dhcp => {
                 let fds = copies(sockets.dhcp.iter().map(|listener| &listener.fd))?;
                 let interfaces = sockets.dhcp.iter().map(|listener| listener.interface.clone());
-                let packet = sockets.packet.as_ref().map(OwnedFd::try_clone).transpose()?;
-                Self::Dhcp { sockets: interfaces.zip(fds).collect(), packet }
+                let arp = copies(sockets.arp.iter().map(|(_, fd)| fd))?;
+                Self::Dhcp(workers::dhcp::Inputs {
+                    sockets: interfaces.zip(fds).collect(),
+                    packet: sockets.packet.as_ref().map(OwnedFd::try_clone).transpose()?,
+                    arp: sockets.arp.iter().map(|(index, _)| *index).zip(arp).collect(),
+                    icmp: sockets.icmp.as_ref().map(OwnedFd::try_clone).transpose()?,
+                })
             }
             Kind::Keeper => Self::Keeper,
             Kind::Api => {
@@ -71,8 +74,10 @@ impl Job {
                 listeners.iter().chain([lifeline]).map(AsFd::as_fd).collect()
             }
             Self::Udp { sockets } => sockets.iter().map(AsFd::as_fd).collect(),
-            Self::Dhcp { sockets, packet, .. } => {
-                sockets.iter().map(|(_, fd)| fd).chain(packet).map(AsFd::as_fd).collect()
+            Self::Dhcp(inputs) => {
+                let sockets = inputs.sockets.iter().map(|(_, fd)| fd);
+                let arp = inputs.arp.iter().map(|(_, fd)| fd);
+                sockets.chain(&inputs.packet).chain(arp).chain(&inputs.icmp).map(AsFd::as_fd).collect()
             }
             Self::Keeper => Vec::new(),
             Self::Api(inputs) => {
@@ -87,7 +92,7 @@ impl Job {
             Self::Logger { reader, console } => workers::logger::run(context, reader, console),
             Self::Tcp { listeners, lifeline } => workers::tcp::run(context, listeners, lifeline),
             Self::Udp { sockets } => workers::udp::run(context, sockets),
-            Self::Dhcp { sockets, packet } => workers::dhcp::run(context, sockets, packet),
+            Self::Dhcp(inputs) => workers::dhcp::run(context, inputs),
             Self::Keeper => workers::keeper::run(context),
             Self::Api(inputs) => workers::api::run(context, inputs),
         }

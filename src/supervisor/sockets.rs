@@ -16,6 +16,7 @@ use daemon_utils::socket::{self, Interface};
 use nix::sys::socket::{SockaddrStorage, getsockname};
 
 use crate::config::Config;
+use crate::config::model::ConflictMethod;
 use crate::events::Event;
 
 /// Connections that may wait in the kernel for a free place (`net.core.somaxconn` limits it further).
@@ -46,9 +47,16 @@ pub(super) struct Sockets {
     pub(super) dhcp: Vec<DhcpListener>,
     /// Send-only `AF_PACKET` socket; none where main lacks the privilege.
     pub(super) packet: Option<OwnedFd>,
+    /// For ARP probes, each bound to the interface with this index.
+    pub(super) arp: Vec<(u32, OwnedFd)>,
+    /// For ICMP echo.
+    pub(super) icmp: Option<OwnedFd>,
     pub(super) control: Option<(PathBuf, OwnedFd)>,
     pub(super) api: Option<Listener>,
 }
+
+/// For ARP, by the index of the interface, and for ICMP.
+type Probers = (Vec<(u32, OwnedFd)>, Option<OwnedFd>);
 
 /// Something that is missing but may come later, and the event it is logged as.
 pub(super) type Warning = (Event, String);
@@ -104,6 +112,7 @@ impl Sockets {
         if config.dhcp.enabled {
             next.dhcp = self.dhcp_listeners(config, &mut warnings)?;
             next.packet = self.packet_sender(&next.dhcp, &mut warnings)?;
+            (next.arp, next.icmp) = self.probers(config, &next.dhcp, &mut warnings)?;
         }
         next.control = Some(self.control_listener(&config.daemon.control_socket)?);
         Ok((next, warnings))
@@ -209,6 +218,46 @@ impl Sockets {
                 Ok(None)
             }
         }
+    }
+
+    /// The sockets of the conflict check. Without the privilege for them addresses are given out unchecked, and one
+    /// warning says so.
+    fn probers(
+        &self,
+        config: &Config,
+        listeners: &[DhcpListener],
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Probers, SocketsError> {
+        let (arp, icmp) = match config.dhcp.conflict_check.method {
+            ConflictMethod::Auto => (true, true),
+            ConflictMethod::Arp => (true, false),
+            ConflictMethod::Icmp => (false, true),
+            ConflictMethod::Off => (false, false),
+        };
+        let attached: Vec<&Interface> =
+            listeners.iter().map(|listener| &listener.interface).filter(|i| !i.loopback).collect();
+        let mut opened: Probers = (Vec::new(), None);
+        let mut refused: Option<io::Error> = None;
+        for interface in attached.iter().filter(|interface| arp && interface.mac.is_some()) {
+            let old = self.arp.iter().find(|(index, _)| *index == interface.index);
+            match old.map_or_else(|| socket::arp_socket(interface.index), |(_, old)| old.try_clone()) {
+                Ok(fd) => opened.0.push((interface.index, fd)),
+                Err(error) if old.is_some() => return Err(SocketsError::Share(error)),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if icmp && !attached.is_empty() {
+            match self.icmp.as_ref().map_or_else(socket::icmp_socket, OwnedFd::try_clone) {
+                Ok(fd) => opened.1 = Some(fd),
+                Err(error) if self.icmp.is_some() => return Err(SocketsError::Share(error)),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let Some(error) = refused {
+            let words = format!("no conflict check ({error}): addresses are given out without a probe");
+            warnings.push((Event::DaemonWarning, words));
+        }
+        Ok(opened)
     }
 
     fn control_listener(&self, path: &Path) -> Result<(PathBuf, OwnedFd), SocketsError> {

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::regions::Region;
 use super::{Context, Heard, Order, Word, hear};
 use crate::event;
-use crate::lease::{Ended, Keeper, LeaseEvent, Offers, StoreError, Topology};
+use crate::lease::{Ended, Keeper, LeaseEvent, Offers, Probes, StoreError, Topology};
 use crate::stats::{Counter, PoolFigures};
 
 /// Between two looks at the file when there is nothing to do.
@@ -75,6 +75,7 @@ struct Worker<'a> {
     context: &'a Context,
     keeper: Keeper,
     offers: Offers,
+    probes: Probes,
     swept: Instant,
     failing: Option<Instant>,
     lines: u32,
@@ -89,6 +90,7 @@ impl<'a> Worker<'a> {
             context,
             keeper,
             offers: Offers::new(Region::Offers.of(context.shared)),
+            probes: Probes::new(Region::Probes.of(context.shared)),
             swept: now,
             failing: None,
             lines: 0,
@@ -104,6 +106,7 @@ impl<'a> Worker<'a> {
         if self.swept.elapsed() >= SWEEP_EVERY {
             self.swept = Instant::now();
             self.offers.sweep(self.keeper.clock().now());
+            self.probes.sweep(self.keeper.clock().now());
         }
         match self.keeper.step() {
             Ok(step) => {

@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicU64;
 
 use crate::dhcp::rate::RATE_WORDS;
-use crate::lease::OFFER_WORDS;
+use crate::lease::{OFFER_WORDS, PROBE_WORDS};
 use crate::stats::Shared;
 
 /// A part of the shared memory, zero when it is made.
@@ -12,6 +12,8 @@ use crate::stats::Shared;
 pub enum Region {
     /// Offered addresses ([`crate::lease::Offers`]).
     Offers,
+    /// Who uses free addresses ([`crate::lease::Probes`]).
+    Probes,
     /// How often each client is heard ([`crate::dhcp::rate::Rates`]).
     Rates,
 }
@@ -29,12 +31,13 @@ pub const WORDS: usize = {
 
 impl Region {
     /// All of them, in their order in memory.
-    pub const ALL: [Self; 2] = [Self::Offers, Self::Rates];
+    pub const ALL: [Self; 3] = [Self::Offers, Self::Probes, Self::Rates];
 
     /// How many words it takes.
     pub const fn words(self) -> usize {
         match self {
             Self::Offers => OFFER_WORDS,
+            Self::Probes => PROBE_WORDS,
             Self::Rates => RATE_WORDS,
         }
     }

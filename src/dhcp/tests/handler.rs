@@ -13,7 +13,7 @@ fn asked(pipeline: &Pipeline, sent: &Sent) -> Vec<String> {
 fn kind(outcome: &Outcome) -> Option<ReplyKind> {
     match outcome {
         Outcome::Reply(reply) => Some(reply.kind),
-        Outcome::Done(_) | Outcome::Silence { .. } => None,
+        Outcome::Done(_) | Outcome::Park(_) | Outcome::Silence { .. } => None,
     }
 }
 
@@ -21,6 +21,7 @@ fn what(outcome: &Outcome) -> Option<What> {
     let event = match outcome {
         Outcome::Reply(reply) => reply.event,
         Outcome::Done(event) => Some(*event),
+        Outcome::Park(_) => None,
         Outcome::Silence { event, .. } => *event,
     };
     event.map(|event| event.what)

@@ -171,7 +171,7 @@ fn export_imported_elsewhere_and_exported_again_is_the_same() {
             engine.at(now.plus(5), |m| m.release(&odd, address));
         }
         if n % 4 == 2 {
-            engine.at(now, |m| m.conflict(address));
+            engine.at(now, |m| m.conflict(address, None));
         }
     }
     // Half of it folded.

@@ -2,6 +2,7 @@
 //! keeper. What they share stands here.
 
 mod admin;
+mod checked;
 mod circuits;
 mod hosts;
 mod keeper;
@@ -98,8 +99,10 @@ pub(super) fn ip(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
 }
 
-pub(super) const LAN: Scope<'static> = Scope { subnets: &[SubnetId(0)], pools: &[PoolId(0)], host: None };
-pub(super) const OTHER: Scope<'static> = Scope { subnets: &[SubnetId(1)], pools: &[PoolId(1)], host: None };
+pub(super) const LAN: Scope<'static> =
+    Scope { subnets: &[SubnetId(0)], pools: &[PoolId(0)], host: None, checked: false };
+pub(super) const OTHER: Scope<'static> =
+    Scope { subnets: &[SubnetId(1)], pools: &[PoolId(1)], host: None, checked: false };
 
 pub(super) fn hour(_: Ipv4Addr) -> u32 {
     3600
@@ -116,7 +119,7 @@ pub(super) fn acked(answer: Answer) -> Option<Ipv4Addr> {
 pub(super) fn offered(offered: Offered) -> Option<Ipv4Addr> {
     match offered {
         Offered::Address(address) => Some(address),
-        Offered::Exhausted => None,
+        Offered::Probe(_) | Offered::Exhausted => None,
     }
 }
 

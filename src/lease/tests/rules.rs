@@ -112,7 +112,12 @@ fn second_pool_serves_when_the_first_is_full() {
     let two = subnet("b", "10.0.1.0/24", Some("s"), &[("p", "10.0.1.10-10.0.1.11")]);
     let topology = Topology::lay_out(&common(), &[one, two]);
     assert_eq!(topology.link(SubnetId(1)), [SubnetId(1), SubnetId(0)]);
-    let scope = Scope { subnets: topology.link(SubnetId(0)), pools: &[PoolId(0), PoolId(1)], host: None };
+    let scope = Scope {
+        subnets: topology.link(SubnetId(0)),
+        pools: &[PoolId(0), PoolId(1)],
+        host: None,
+        checked: false,
+    };
     let mut engine = MemoryStore::default().manager(&topology, Offers::private());
     let mut got: Vec<_> = (0..4)
         .map(|n| engine.at(START, |m| offered(m.discover(&client(n), &scope, None))).unwrap())

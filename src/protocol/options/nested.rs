@@ -17,8 +17,11 @@ use super::table::Kind;
 /// The length of a sub-option, and of what one vendor has, is one byte.
 const MOST_BYTES: usize = 255;
 
+/// Encodes the map of an option.
+type Form = fn(&Map<String, Value>) -> Bytes;
+
 /// How the map of an option is encoded whose keys are numbers; none: its value is no such map.
-pub(super) fn form(kind: Kind) -> Option<fn(&Map<String, Value>) -> Bytes> {
+pub(super) fn form(kind: Kind) -> Option<Form> {
     if matches!(kind, Kind::VendorOptions) {
         Some(vendor_options)
     } else if matches!(kind, Kind::VendorClasses) {

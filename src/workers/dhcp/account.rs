@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use daemon_utils::clock::boot_time;
 
+use super::prober::Found;
 use crate::config::Config;
+use crate::dhcp::check::ProbeMethod;
 use crate::dhcp::rate::Rates;
 use crate::dhcp::security::Refusal;
 use crate::dhcp::{Event, Outcome, Reply, ReplyKind, Request, Silence, What};
@@ -23,6 +25,10 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// A full pool stays full for a while, and its clients ask again and again: once in this time, whichever worker they reach.
 const SAY_EXHAUSTED_EVERY: Duration = Duration::from_secs(60);
 
+const SECOND: Duration = Duration::from_secs(1);
+/// Lines about conflicts in a second: more are an attack, and the counters count each.
+const CONFLICTS_A_SECOND: u32 = 20;
+
 /// What is counted and logged.
 pub(super) struct Account {
     slot: Slot,
@@ -33,6 +39,8 @@ pub(super) struct Account {
     shared: Rates,
     /// Dropped packets, by reason.
     drops: HashMap<&'static str, Limit>,
+    /// Conflicts logged in this second.
+    conflicts: (Option<Instant>, u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +53,8 @@ enum Complaint {
 
 impl Account {
     pub(super) fn new(slot: Slot, config: Arc<Config>, shared: Rates) -> Self {
-        Self { slot, config, shared, complained: HashMap::new(), drops: HashMap::new() }
+        let (complained, drops) = (HashMap::new(), HashMap::new());
+        Self { slot, config, shared, complained, drops, conflicts: (None, 0) }
     }
 
     pub(super) fn batch(&self, packets: usize) {
@@ -114,6 +123,8 @@ impl Account {
                 self.tell(&event);
                 None
             }
+            // The worker keeps it; what becomes of it is counted when it comes back.
+            Outcome::Park(_) => None,
             Outcome::Silence { reason, event } => {
                 self.silence(reason, event);
                 None
@@ -141,6 +152,54 @@ impl Account {
             if self.may_complain(Complaint::Send) {
                 event!(DhcpSendFailed, count = count; "replies could not be sent");
             }
+        }
+    }
+
+    pub(super) fn parked(&self) {
+        self.slot.count(Counter::Parked);
+    }
+
+    pub(super) fn probed(&self, method: ProbeMethod, ahead: bool) {
+        self.slot.count(match (method, ahead) {
+            (ProbeMethod::Arp(_), false) => Counter::ProbeArp,
+            (ProbeMethod::Arp(_), true) => Counter::ProbeAheadArp,
+            (ProbeMethod::Icmp, false) => Counter::ProbeIcmp,
+            (ProbeMethod::Icmp, true) => Counter::ProbeAheadIcmp,
+        });
+    }
+
+    /// Nobody answered for this many addresses.
+    pub(super) fn silent(&self, count: usize) {
+        self.slot.add(Counter::ProbeSilent, count as u64);
+    }
+
+    /// So many answers came, of which `harmless` were no conflict.
+    pub(super) fn answered(&self, count: usize, harmless: usize) {
+        self.slot.add(Counter::ProbeAnswered, count as u64);
+        self.slot.add(Counter::ProbeHarmless, harmless as u64);
+    }
+
+    /// An address rests because somebody answered for it.
+    pub(super) fn conflict(&mut self, found: Found, subnet: Option<SubnetId>, rest: Duration) {
+        self.slot.count(Counter::LeaseConflict);
+        let now = Instant::now();
+        if self.conflicts.0.is_none_or(|second| now.saturating_duration_since(second) >= SECOND) {
+            self.conflicts = (Some(now), 0);
+        }
+        self.conflicts.1 += 1;
+        if self.conflicts.1 > CONFLICTS_A_SECOND {
+            return;
+        }
+        let subnet = subnet.and_then(|id| self.config.dhcp.subnets.get(usize::from(id.0)));
+        let subnet = subnet.map_or("", |subnet| subnet.name.as_str());
+        let (address, secs) = (found.address, rest.as_secs());
+        match found.by {
+            Some(mac) => {
+                event!(DhcpAddressConflict, mac = mac, subnet = subnet, address = address, secs = secs;
+                "{address} is used by a host that has no lease of it")
+            }
+            None => event!(DhcpAddressConflict, subnet = subnet, address = address, secs = secs;
+                "{address} is used by a host that has no lease of it"),
         }
     }
 

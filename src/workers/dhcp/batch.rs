@@ -10,8 +10,10 @@ use daemon_utils::clock::boot_time;
 use daemon_utils::socket::DatagramBatch;
 
 use super::account::Account;
+use super::prober::Found;
+use crate::dhcp::check::Park;
 use crate::dhcp::{Outcome, Packet, Pipeline, Reply, Request};
-use crate::lease::{Access, LeaseClock, LeaseManager, PATIENCE, SqliteStore, StoreError};
+use crate::lease::{Access, LeaseClock, LeaseManager, PATIENCE, SqliteStore, StoreError, Timestamp};
 
 /// After a failure the lease file is left alone for so long, so that offers go on meanwhile.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
@@ -24,6 +26,15 @@ pub(super) struct Batch {
     clock: LeaseClock,
     pub(super) account: Account,
     store_failed: Option<Instant>,
+}
+
+/// What has become of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Worked {
+    /// Committed: they may leave.
+    pub(super) replies: Vec<Reply>,
+    /// Places of the packets that have to wait for a probe, and for which.
+    pub(super) parked: Vec<(usize, Park)>,
 }
 
 /// A packet that has been accepted, and which datagram it was.
@@ -46,13 +57,13 @@ impl Batch {
         self.leases.begin(access, self.clock.now())
     }
 
-    /// Works through a batch; the replies that may leave.
-    pub(super) fn work(&mut self, inbox: &DatagramBatch, interface: u32) -> Vec<Reply> {
+    /// Works through a batch: the replies that may leave, and which datagrams have to wait for a probe.
+    pub(super) fn work(&mut self, inbox: &DatagramBatch, interface: u32) -> Worked {
         self.account.batch(inbox.len());
         let at = boot_time();
         // A long packet lies in two pieces: it is put together here, outside the borrow of the inbox.
         let long: Vec<Option<Vec<u8>>> = (0..inbox.len()).map(|place| whole(inbox, place)).collect();
-        let mut accepted = Vec::with_capacity(inbox.len());
+        let mut packets = Vec::with_capacity(inbox.len());
         for (place, long) in long.iter().enumerate() {
             let datagram = inbox.get(place);
             let bytes = long.as_deref().unwrap_or(datagram.head);
@@ -65,22 +76,72 @@ impl Batch {
                 Some(std::net::IpAddr::V4(to)) => Some(to),
                 Some(std::net::IpAddr::V6(_)) | None => None,
             };
-            let packet = Packet { bytes, interface, from, to, at };
-            match catch_unwind(AssertUnwindSafe(|| self.pipeline.accept(&packet))) {
+            packets.push((place, Packet { bytes, interface, from, to, at }));
+        }
+        self.answer(packets, true)
+    }
+
+    /// Works through packets that have waited. The places are those in `packets`.
+    pub(super) fn resume(&mut self, packets: &[Packet<'_>]) -> Worked {
+        self.answer(packets.iter().copied().enumerate().collect(), false)
+    }
+
+    /// Lets addresses rest that somebody was found at; those that rest from now on, on disk. What cannot be written is
+    /// kept from clients by the shared memory for a while.
+    pub(super) fn conflicts(&mut self, found: &[Found]) -> Vec<(Found, Duration)> {
+        if found.is_empty() || self.rests() {
+            return Vec::new();
+        }
+        let written = self.begin(Access::Write).and_then(|()| {
+            let resting = found
+                .iter()
+                .filter_map(|found| Some((*found, self.leases.conflict(found.address, found.by)?)));
+            let resting = resting.collect();
+            self.leases.commit()?;
+            Ok(resting)
+        });
+        written.unwrap_or_else(|error| {
+            self.store_fails(&error);
+            Vec::new()
+        })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    fn answer(&mut self, packets: Vec<(usize, Packet<'_>)>, fresh: bool) -> Worked {
+        let mut accepted = Vec::with_capacity(packets.len());
+        for (place, packet) in packets {
+            let pipeline = &self.pipeline;
+            let accept = || if fresh { pipeline.accept(&packet) } else { pipeline.accept_again(&packet) };
+            match catch_unwind(AssertUnwindSafe(accept)) {
                 Ok(Ok(request)) => {
-                    self.account.received(&request);
+                    if fresh {
+                        self.account.received(&request);
+                    }
                     accepted.push(Accepted { place, request });
                 }
                 Ok(Err(outcome)) => drop(self.account.settle(outcome)),
-                Err(_) => self.account.panicked(from),
+                Err(_) => self.account.panicked(packet.from),
             }
         }
-        let outcomes = self.decide(&accepted);
-        outcomes.into_iter().filter_map(|outcome| self.account.settle(outcome)).collect()
+        let mut worked = Worked::default();
+        for (place, outcome) in self.decide(&accepted) {
+            match outcome {
+                Outcome::Park(park) => worked.parked.push((place, park)),
+                outcome => worked.replies.extend(self.account.settle(outcome)),
+            }
+        }
+        worked
     }
 
     /// The outcomes of a batch, committed. Where the lease file fails, what would have needed it is dropped.
-    fn decide(&mut self, accepted: &[Accepted<'_>]) -> Vec<Outcome> {
+    fn decide(&mut self, accepted: &[Accepted<'_>]) -> Vec<(usize, Outcome)> {
         let writes = accepted.iter().any(|one| one.request.writes());
         if writes && !self.rests() {
             match self.decide_with(Access::Write, accepted) {
@@ -92,11 +153,7 @@ impl Batch {
                     return outcomes;
                 }
                 Err(error) => {
-                    self.account.store_failed(&error);
-                    if self.store_failed.is_none() {
-                        self.be_patient(STORE_PATIENCE);
-                    }
-                    self.store_failed = Some(Instant::now());
+                    self.store_fails(&error);
                 }
             }
         }
@@ -116,6 +173,19 @@ impl Batch {
         }
     }
 
+    fn store_fails(&mut self, error: &StoreError) {
+        self.account.store_failed(error);
+        if self.store_failed.is_none() {
+            self.be_patient(STORE_PATIENCE);
+        }
+        self.store_failed = Some(Instant::now());
+    }
+
+    /// Whether the lease file could be written when it was last tried.
+    pub(super) fn works(&self) -> bool {
+        self.store_failed.is_none()
+    }
+
     fn rests(&self) -> bool {
         self.store_failed.is_some_and(|failed| failed.elapsed() < STORE_PAUSE)
     }
@@ -128,7 +198,11 @@ impl Batch {
 
     /// One transaction. A packet whose handling panics is left out and the rest of the batch begins anew, so
     /// that nothing half-done of it is committed.
-    fn decide_with<'a, A>(&mut self, access: Access, accepted: &[A]) -> Result<Vec<Outcome>, StoreError>
+    fn decide_with<'a, A>(
+        &mut self,
+        access: Access,
+        accepted: &[A],
+    ) -> Result<Vec<(usize, Outcome)>, StoreError>
     where
         A: std::borrow::Borrow<Accepted<'a>>,
     {
@@ -153,7 +227,11 @@ impl Batch {
     }
 
     /// Errors: the place of the packet whose handling panicked.
-    fn handle_all<'a, A>(&mut self, accepted: &[A], left_out: &HashSet<usize>) -> Result<Vec<Outcome>, usize>
+    fn handle_all<'a, A>(
+        &mut self,
+        accepted: &[A],
+        left_out: &HashSet<usize>,
+    ) -> Result<Vec<(usize, Outcome)>, usize>
     where
         A: std::borrow::Borrow<Accepted<'a>>,
     {
@@ -167,10 +245,15 @@ impl Batch {
                 self.account.panicked(one.request.message().hardware());
                 return Err(one.place);
             };
-            outcomes.push(outcome);
+            outcomes.push((one.place, outcome));
         }
         Ok(outcomes)
     }
+}
+
+/// The whole of a datagram, in memory of its own.
+pub(super) fn copy(inbox: &DatagramBatch, place: usize) -> Box<[u8]> {
+    whole(inbox, place).map_or_else(|| inbox.get(place).head.into(), Vec::into_boxed_slice)
 }
 
 /// The whole of a datagram that is longer than a slot.

@@ -3,13 +3,24 @@
 //!
 //! ```text
 //! recvmmsg ≤ 64 → accept each → BEGIN (if any may write) → handle each → COMMIT (fsync) → sendmmsg
+//!                     ▲                                            └── park: probe an address ──┐
+//!                     └──────────────── answer, or no answer in time ─────────────────────────────┘
 //! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | `batch`, `send`, `account` | from datagrams to committed replies · their sending · counters and log lines |
+//! | `checker`, `parked`, `prober`, `ahead` | the conflict check: its steps · packets that wait · the wire · addresses probed ahead |
 //!
 //! Several workers share the sockets, the offers and the lease file; none knows of the others. When the lease
 //! file cannot be written, no ACK leaves; offers go on.
 
 mod account;
+mod ahead;
 mod batch;
+mod checker;
+mod parked;
+mod prober;
 mod send;
 
 use std::net::Ipv4Addr;
@@ -17,6 +28,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daemon_utils::clock::boot_time;
 use daemon_utils::socket::{self, DatagramBatch, Interface};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -24,12 +36,15 @@ use super::pace::Backoff;
 use super::regions::Region;
 use super::{Context, Heard, Order, Word, hear};
 use crate::dhcp::rate::Rates;
-use crate::dhcp::{InterfaceInfo, Pipeline};
-use crate::lease::{Access, EngineSettings, LeaseManager, Offers, SqliteStore, Topology};
+use crate::dhcp::{InterfaceInfo, Packet, Pipeline, Silence};
+use crate::lease::{Access, EngineSettings, LeaseManager, Offers, Probes, SqliteStore, Topology};
 use crate::stats::Counter;
 
 use account::Account;
-use batch::Batch;
+use batch::{Batch, Worked};
+use checker::Checker;
+use parked::Owned;
+use prober::Prober;
 use send::Sender;
 
 /// Packets in a batch at most: one fsync serves them all, and none waits for more than 63 others.
@@ -40,19 +55,33 @@ const LONGEST: usize = 16 * 1024;
 /// An idle worker follows the others this often, so that it never has much to catch up on.
 const FOLLOW: Duration = Duration::from_secs(1);
 
+/// What a DHCP worker inherits.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The interfaces that are served, with their sockets.
+    pub sockets: Vec<(Interface, OwnedFd)>,
+    /// The send-only packet socket.
+    pub packet: Option<OwnedFd>,
+    /// Sockets for ARP probes, with the index of their interface.
+    pub arp: Vec<(u32, OwnedFd)>,
+    /// The socket for ICMP echo.
+    pub icmp: Option<OwnedFd>,
+}
+
 /// Serves until main says otherwise. Errors: what keeps it from serving at all.
-pub fn run(
-    context: &Context,
-    sockets: Vec<(Interface, OwnedFd)>,
-    packet: Option<OwnedFd>,
-) -> Result<(), String> {
-    let mut worker = Worker::open(context, &sockets, packet)?;
+pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
+    let Inputs { sockets, packet, arp, icmp } = inputs;
+    let probes = Probes::new(Region::Probes.of(context.shared));
+    let prober = Prober::new(sockets.iter().map(|(interface, _)| interface), arp, icmp, probes);
+    let mut worker = Worker::open(context, &sockets, packet, prober, probes)?;
     context.say(&Word::Ready);
     let mut serving = false;
+    // Told to stop reading: what waits for a probe is finished first.
+    let mut leaving = false;
     let mut kernel_drops = KernelDrops::default();
     loop {
         let pauses = if serving { &worker.pauses[..] } else { &[] };
-        if wait(context, &sockets, pauses)? {
+        if wait(context, &sockets, pauses, (serving || leaving).then_some(&worker.checker))? {
             match hear(&context.channel).map_err(|error| format!("could not hear main: {error}"))? {
                 Heard::Order(Order::Begin) => {
                     serving = true;
@@ -62,15 +91,27 @@ pub fn run(
                         context.slot.add(Counter::SocketDroppedDhcp, missed);
                     }
                 }
-                Heard::Order(Order::Quiesce) => {
-                    context.say(&Word::Quiet);
-                    return Ok(());
-                }
+                Heard::Order(Order::Quiesce) => (serving, leaving) = (false, true),
                 Heard::Order(Order::Stop) | Heard::MainGone => return Ok(()),
                 Heard::Order(Order::Reopen | Order::Verdict(..)) | Heard::Nothing => (),
             }
         }
-        if serving && !worker.serve(&sockets) && worker.follow() {
+        if leaving {
+            worker.resume(&sockets, leaving);
+            if worker.checker.is_idle() {
+                context.say(&Word::Quiet);
+                return Ok(());
+            }
+            continue;
+        }
+        if !serving {
+            continue;
+        }
+        let resumed = worker.resume(&sockets, leaving);
+        let busy = worker.serve(&sockets) || resumed;
+        let followed = !busy && worker.follow();
+        worker.checker.probe_ahead(&worker.batch, busy);
+        if followed {
             let dropped = kernel_drops.look(&sockets);
             // All workers see the same sockets: one of them reports.
             if context.index == 0 {
@@ -80,9 +121,14 @@ pub fn run(
     }
 }
 
-/// Waits for packets on those sockets that have a pause which is over (none, before serving); whether main has said
-/// something.
-fn wait(context: &Context, sockets: &[(Interface, OwnedFd)], pauses: &[Backoff]) -> Result<bool, String> {
+/// Waits for packets on those sockets that have a pause which is over (none, before serving), and for answers to probes;
+/// whether main has said something.
+fn wait(
+    context: &Context,
+    sockets: &[(Interface, OwnedFd)],
+    pauses: &[Backoff],
+    checker: Option<&Checker>,
+) -> Result<bool, String> {
     let now = Instant::now();
     let mut watched = vec![PollFd::new(context.channel.as_fd(), PollFlags::POLLIN)];
     let mut longest = FOLLOW;
@@ -92,6 +138,14 @@ fn wait(context: &Context, sockets: &[(Interface, OwnedFd)], pauses: &[Backoff])
             Some(left) => longest = longest.min(left),
         }
     }
+    if let Some(checker) = checker {
+        watched.extend(checker.descriptors(now).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let left = checker.next(now).map(|next| next.saturating_duration_since(now));
+        longest = longest.min(left.unwrap_or(FOLLOW));
+    }
+    // poll(2) counts in milliseconds: rounded up, or the end of a wait would be spent in circles.
+    let longest =
+        Duration::from_millis(u64::try_from(longest.as_micros().div_ceil(1000)).unwrap_or(u64::MAX));
     let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
     match poll(&mut watched, timeout) {
         Ok(_) => Ok(watched.first().and_then(PollFd::any).unwrap_or(true)),
@@ -105,7 +159,9 @@ struct Worker {
     inbox: DatagramBatch,
     batch: Batch,
     sender: Sender,
-    followed: Instant,
+    checker: Checker,
+    /// When the other writers were last followed.
+    followed: Option<Instant>,
     /// For each socket: after a failure to receive it is left alone for a while.
     pauses: Vec<Backoff>,
 }
@@ -115,6 +171,8 @@ impl Worker {
         context: &Context,
         sockets: &[(Interface, OwnedFd)],
         packet: Option<OwnedFd>,
+        prober: Prober,
+        probes: Probes,
     ) -> Result<Self, String> {
         let config = &context.config;
         let topology = Topology::new(config);
@@ -124,16 +182,19 @@ impl Worker {
         let settings = EngineSettings { reserved: own_addresses(sockets), ..EngineSettings::new(config) };
         let offers = Offers::new(Region::Offers.of(context.shared));
         let leases = LeaseManager::open(Arc::clone(&topology), settings, store, offers)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.to_string())?
+            .with_probes(probes);
         let rates = Rates::new(Region::Rates.of(context.shared));
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
-        let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates);
+        let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates)
+            .with_means(prober.means());
         let account = Account::new(context.slot, Arc::clone(config), rates);
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
             batch: Batch::new(pipeline, leases, clock, account),
             sender: Sender::new(BATCH, packet),
-            followed: Instant::now(),
+            checker: Checker::new(prober, probes, config.dhcp.conflict_check.timeout, context.index == 0),
+            followed: None,
             pauses: sockets.iter().map(|_| Backoff::default()).collect(),
         })
     }
@@ -141,7 +202,7 @@ impl Worker {
     /// Takes one batch from each socket that has something; whether there was anything.
     fn serve(&mut self, sockets: &[(Interface, OwnedFd)]) -> bool {
         let mut worked = false;
-        for ((interface, fd), pause) in sockets.iter().zip(&mut self.pauses) {
+        for (socket, ((interface, fd), pause)) in sockets.iter().zip(&mut self.pauses).enumerate() {
             let received = Instant::now();
             if pause.left(received).is_some() {
                 continue;
@@ -151,9 +212,14 @@ impl Worker {
                 Ok(_) => {
                     worked = true;
                     pause.succeeded();
-                    let answers = self.batch.work(&self.inbox, interface.index);
-                    let failed = self.sender.send(fd.as_fd(), &answers);
-                    self.batch.account.sent(&answers, &failed, received);
+                    let Worked { replies, parked } = self.batch.work(&self.inbox, interface.index);
+                    let failed = self.sender.send(fd.as_fd(), &replies);
+                    self.batch.account.sent(&replies, &failed, received);
+                    for (place, park) in parked {
+                        if let Some(packet) = owned(&self.inbox, place, socket, received) {
+                            self.checker.park(packet, park, &mut self.batch);
+                        }
+                    }
                 }
                 // An interface that went away says so for ever; main brings a new generation.
                 Err(error) => {
@@ -165,18 +231,65 @@ impl Worker {
         worked
     }
 
-    /// Follows the other writers when there was nothing to do for a while; whether it was time to.
-    fn follow(&mut self) -> bool {
-        if self.followed.elapsed() < FOLLOW {
+    /// Handles the packets once more whose probe is over; whether there were any. What has to wait again is dropped where
+    /// the worker is leaving: the client sends it again, and the next generation answers.
+    fn resume(&mut self, sockets: &[(Interface, OwnedFd)], leaving: bool) -> bool {
+        let due = self.checker.listen(&mut self.batch);
+        if due.is_empty() {
             return false;
         }
-        self.followed = Instant::now();
+        for (socket, (interface, fd)) in sockets.iter().enumerate() {
+            let here: Vec<&Owned> =
+                due.iter().map(|one| &one.packet).filter(|packet| packet.socket == socket).collect();
+            for some in here.chunks(BATCH) {
+                let packets = some.iter().map(|owned| Packet {
+                    bytes: &owned.bytes,
+                    interface: interface.index,
+                    from: owned.from,
+                    to: owned.to,
+                    at: boot_time(),
+                });
+                let packets: Vec<Packet<'_>> = packets.collect();
+                let Worked { replies, parked } = self.batch.resume(&packets);
+                let failed = self.sender.send(fd.as_fd(), &replies);
+                let received = some.iter().map(|owned| owned.received).min();
+                self.batch.account.sent(&replies, &failed, received.unwrap_or_else(Instant::now));
+                for (place, park) in parked {
+                    match some.get(place) {
+                        Some(owned) if !leaving => {
+                            self.checker.park((*owned).clone(), park, &mut self.batch);
+                        }
+                        Some(_) | None => self.batch.account.silence(Silence::Unchecked, None),
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Follows the other writers when there was nothing to do for a while; whether it was time to.
+    fn follow(&mut self) -> bool {
+        if self.followed.is_some_and(|followed| followed.elapsed() < FOLLOW) {
+            return false;
+        }
+        self.followed = Some(Instant::now());
         if let Err(error) = self.batch.begin(Access::Read) {
             log::debug!("could not follow the lease file: {error}");
         }
         self.batch.leases.abort();
         true
     }
+}
+
+/// A datagram of the batch in memory of its own.
+fn owned(inbox: &DatagramBatch, place: usize, socket: usize, received: Instant) -> Option<Owned> {
+    let datagram = inbox.get(place);
+    let std::net::SocketAddr::V4(from) = datagram.peer else { return None };
+    let to = match datagram.local {
+        Some(std::net::IpAddr::V4(to)) => Some(to),
+        Some(std::net::IpAddr::V6(_)) | None => None,
+    };
+    Some(Owned { bytes: batch::copy(inbox, place), socket, from, to, received, tries: 0 })
 }
 
 fn own_addresses(sockets: &[(Interface, OwnedFd)]) -> Vec<Ipv4Addr> {
