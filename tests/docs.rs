@@ -1,7 +1,7 @@
 //! The documentation cannot rot: every path, test and command that it names exists, its tables of keys hold what the
-//! program says, and docs/events.md is what the table of events makes of it.
+//! program says, docs/events.md and docs/options.md are what the tables of events and of DHCP options make of them.
 //!
-//! `ECHO_DAEMON_BLESS=1 cargo test --test docs` writes docs/events.md anew.
+//! `ECHO_DAEMON_BLESS=1 cargo test --test docs` writes these two anew.
 
 mod common;
 
@@ -13,6 +13,7 @@ use std::process::Command;
 
 use echo_daemon::config::{Config, ConfigManager, Report, Sources};
 use echo_daemon::events::Event;
+use echo_daemon::protocol::options::{OptionValue, table};
 use echo_daemon::stats::{Counter, Gauge, Histogram};
 
 /// Folders at the root of the repository: a word in backquotes that begins with one is a path.
@@ -221,18 +222,65 @@ fn events_page() -> String {
     page
 }
 
-#[test]
-fn page_of_events_is_what_the_table_says() {
-    let path = root().join("docs/events.md");
-    let page = events_page();
+/// Holds a page against what a table makes of it, or writes it anew.
+fn check_or_bless(name: &str, page: &str) {
+    let path = root().join(name);
     if std::env::var_os("ECHO_DAEMON_BLESS").is_some() {
-        fs::write(&path, &page).unwrap();
+        fs::write(&path, page).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == page,
-        "docs/events.md is old: ECHO_DAEMON_BLESS=1 cargo test --test docs writes it anew"
+    assert!(written == page, "{name} is old: ECHO_DAEMON_BLESS=1 cargo test --test docs writes it anew");
+}
+
+#[test]
+fn page_of_events_is_what_the_table_says() {
+    check_or_bless("docs/events.md", &events_page());
+}
+
+const OPTIONS_HEAD: &str = "\
+# DHCP options
+
+What may stand in every `options` of the configuration: `dhcp.options`, those of a subnet, a pool, a class, a host. The
+later of these wins, option by option. Names are those that Kea uses; where others call an option otherwise, that
+name is accepted too. This page is made from the table in `src/protocol/options/table.rs`; `ECHO_DAEMON_BLESS=1 cargo test
+--test docs` writes it anew.
+
+| instead of its value | an option may have | |
+|---|---|---|
+| raw bytes | `{hex: \"0a0b\"}` | also `text`, `ip`, `u8`, `u16`, `u32`, one value or a list |
+| a mark | `{value: [10.0.0.1], always: true}`, `{hex: \"0a0b\", always: true}` | the option is sent even if the client did not ask for it |
+| nothing | `null` | the option is not sent here, whatever a level above says |
+
+Any option can be named by its code too: `option-3: [10.0.0.1]`, `option-224: {hex: \"0a0b\"}`. One that is not in the
+table needs a format. Sub-options name theirs: `{1: {ip: 10.0.0.4}, 6: {hex: \"02\"}}`.
+
+";
+
+/// docs/options.md as the table makes it. Each example must be what the option takes.
+fn options_page() -> String {
+    let mut page = OPTIONS_HEAD.to_owned();
+    page.push_str("| code | name | also | value | example |\n|---|---|---|---|---|\n");
+    let mut owned = String::from(
+        "\nThese belong to the server and are never configured:\n\n| code | name | why |\n|---|---|---|\n",
     );
+    for row in table::table() {
+        let also = row.alias.map(|alias| format!("`{alias}`")).unwrap_or_default();
+        match row.kind.described() {
+            (words, Some(example)) => {
+                let value: serde_json::Value = serde_yaml::from_str(example).unwrap();
+                let encoded = OptionValue::from_config(row.name, &value);
+                assert!(encoded.is_ok(), "{}: {example}: {encoded:?}", row.name);
+                writeln!(page, "| {} | `{}` | {also} | {words} | `{example}` |", row.code, row.name).unwrap();
+            }
+            (why, None) => writeln!(owned, "| {} | `{}` | {why} |", row.code, row.name).unwrap(),
+        }
+    }
+    page + &owned
+}
+
+#[test]
+fn page_of_options_is_what_the_table_says() {
+    check_or_bless("docs/options.md", &options_page());
 }
 
 #[test]

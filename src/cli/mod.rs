@@ -37,6 +37,7 @@ Examples:
   echo-daemon check -c new.yaml             look for mistakes before a reload
   echo-daemon reload                        take the edited file into force
   echo-daemon leases list                   who has which address
+  echo-daemon leases history 10.0.0.5       who had it, from when to when
   echo-daemon stop                          stop, waiting for the last process
 
 The configuration file is the one of -c, else $ECHO_DAEMON_CONFIG, else /etc/echo-daemon/config.yaml.

@@ -27,6 +27,8 @@ pub struct ImportRow {
     pub place: u64,
     /// The lease; its subnet and pool are set by its address.
     pub recorded: Recorded,
+    /// The file does not say since when: a lease that its client has already lasts on.
+    pub undated: bool,
 }
 
 /// What an import does with its commit.
@@ -120,8 +122,14 @@ impl<S: LeaseStore> LeaseManager<S> {
             return Err(refused);
         }
         let mut done = Imported::default();
-        for ImportRow { recorded: Recorded { lease, declines }, .. } in rows {
-            let lease = self.placed(lease);
+        for ImportRow { recorded: Recorded { lease, declines }, undated, .. } in rows {
+            let mut lease = self.placed(lease);
+            if undated
+                && self.standing(lease.address, &lease.client.key) == Standing::Own
+                && let Some(held) = self.held(lease.address)
+            {
+                lease.starts = held.starts;
+            }
             let known = self.lease_at(lease.address);
             let same = known.as_ref() == Some(&lease)
                 && self.held(lease.address).is_some_and(|held| held.declines == declines);

@@ -99,6 +99,12 @@ pub fn write(recorded: &Recorded, times: Times) -> Cells {
     ]
 }
 
+/// Whether the text does not say since when the lease is held; then [`read`] takes the present.
+pub fn is_undated(cells: &Cells) -> bool {
+    let [_, _, _, _, _, _, _, starts, ..] = cells;
+    starts.trim().is_empty()
+}
+
 /// A lease from text. Who holds it is told by `identify_by` where the column `client` does not say.
 pub fn read(
     cells: &Cells,

@@ -209,10 +209,12 @@ fn understand(config: &Config, rows: Vec<Draft>, times: Times) -> Result<Vec<Imp
     let mut good = Vec::with_capacity(rows.len());
     let mut mistakes = Mistakes::new();
     for (place, row) in rows {
-        let read = row
-            .and_then(|cells| transfer::read(&cells, times, &identify_by).map_err(|error| error.to_string()));
+        let read = row.and_then(|cells| {
+            let recorded = transfer::read(&cells, times, &identify_by).map_err(|error| error.to_string())?;
+            Ok(ImportRow { place, recorded, undated: transfer::is_undated(&cells) })
+        });
         match read {
-            Ok(recorded) => good.push(ImportRow { place, recorded }),
+            Ok(row) => good.push(row),
             Err(mistake) => mistakes.push((place, mistake)),
         }
     }

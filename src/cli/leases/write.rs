@@ -38,13 +38,7 @@ pub(super) fn open(config: &Config) -> Result<(LeaseManager<SqliteStore>, Times)
     prepare_if_needed(&store.path, store.durability)?;
     let opened = SqliteStore::open(&store.path, store.durability)?;
     let times = opened.times()?;
-    let settings = EngineSettings {
-        offer_hold: config.dhcp.offer_hold,
-        authoritative: config.dhcp.authoritative,
-        decline_hold: config.dhcp.decline_hold,
-        reserved: Vec::new(),
-        max_leases_per_circuit: config.dhcp.security.max_leases_per_circuit,
-    };
-    let leases = LeaseManager::open(Topology::new(config), settings, opened, Offers::private())?;
+    let leases =
+        LeaseManager::open(Topology::new(config), EngineSettings::new(config), opened, Offers::private())?;
     Ok((leases, times))
 }

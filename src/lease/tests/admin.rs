@@ -22,7 +22,7 @@ fn row(place: u64, address: &str, n: u32, state: LeaseState, expires: Timestamp)
         starts: START,
         expires,
     };
-    ImportRow { place, recorded: Recorded { lease, declines: 0 } }
+    ImportRow { place, recorded: Recorded { lease, declines: 0 }, undated: false }
 }
 
 fn active(place: u64, address: &str, n: u32) -> ImportRow {
@@ -183,6 +183,7 @@ fn export_imported_elsewhere_and_exported_again_is_the_same() {
     let rows = (1..).zip(&written).map(|(place, cells)| ImportRow {
         place,
         recorded: transfer::read(cells, times, &|_| IdentifyBy::Mac).unwrap(),
+        undated: false,
     });
     let rows = rows.collect();
     let mut other = to.manager(&topology, Offers::private());

@@ -17,7 +17,7 @@ use super::table::Kind;
 /// The length of a sub-option, and of what one vendor has, is one byte.
 const MOST_BYTES: usize = 255;
 
-/// Encodes the map of an option.
+/// Encodes a map whose keys are numbers.
 type Form = fn(&Map<String, Value>) -> Bytes;
 
 /// How the map of an option is encoded whose keys are numbers; none: its value is no such map.

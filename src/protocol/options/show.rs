@@ -52,14 +52,25 @@ fn by_kind(code: u8, kind: Kind, bytes: &[u8]) -> Option<String> {
             56 => text(bytes),
             _ => None,
         },
+        Kind::SlpAgents => {
+            let (flag, agents) = bytes.split_first()?;
+            Some(format!(
+                "{} {}",
+                by_kind(code, Kind::Bool, &[*flag])?,
+                addresses(agents)?.replace(", ", " ")
+            ))
+        }
+        Kind::SlpScope => {
+            let (flag, scopes) = bytes.split_first()?;
+            let flag = by_kind(code, Kind::Bool, &[*flag])?;
+            if scopes.is_empty() { Some(flag) } else { Some(format!("{flag} {}", text(scopes)?)) }
+        }
         Kind::UriList
-        | Kind::SlpAgents
-        | Kind::SlpScope
         | Kind::ServerLists
+        | Kind::Opaque
         | Kind::SubOptions
         | Kind::VendorOptions
-        | Kind::VendorClasses
-        | Kind::Opaque => None,
+        | Kind::VendorClasses => None,
     }
 }
 
@@ -134,6 +145,9 @@ mod tests {
         );
         assert_eq!(shown("option-224", json!({"hex": "0a0b"})), "0x0a0b");
         assert_eq!(shown("ip-forwarding", json!(true)), "true");
+        assert_eq!(shown("slp-directory-agent", json!("true 10.0.0.1 10.0.0.2")), "true 10.0.0.1 10.0.0.2");
+        assert_eq!(shown("slp-service-scope", json!("false A,B")), "false A,B");
+        assert_eq!(shown("vendor-encapsulated-options", json!({"1": {"hex": "02"}})), "0x010102");
     }
 
     #[test]

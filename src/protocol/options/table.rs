@@ -73,6 +73,41 @@ pub enum Kind {
     Owned(&'static str),
 }
 
+impl Kind {
+    /// What the value is, in words, and an example as YAML; none for an option that belongs to the server.
+    pub fn described(self) -> (&'static str, Option<&'static str>) {
+        let (words, example) = match self {
+            Self::Ip => ("one address", "10.0.0.1"),
+            Self::IpList => ("addresses", "[10.0.0.1, 10.0.0.2]"),
+            Self::IpListOrNone => ("addresses, or an empty list", "[10.0.0.1]"),
+            Self::IpPairs => ("pairs of addresses", "[10.1.0.0 10.0.0.1]"),
+            Self::Routes => ("routes", "[10.1.0.0/16 10.0.0.1, default 10.0.0.2]"),
+            Self::Text => ("text", "example"),
+            Self::Domains => ("domain names, compressed", "[example.org, example.com]"),
+            Self::PlainDomains => ("domain names", "[example.org, example.com]"),
+            Self::PlainDomain => ("one domain name", "example.org"),
+            Self::SipServers => ("addresses or domain names", "[sip.example.org]"),
+            Self::UriList => ("URIs", "[\"https://boot.example.org\"]"),
+            Self::Bool => ("`true` or `false`", "true"),
+            Self::U8 => ("a number up to 255", "64"),
+            Self::U16 => ("a number up to 65535", "1500"),
+            Self::U32 => ("a number up to 4294967295", "100000"),
+            Self::I32 => ("a number, which may be negative", "-3600"),
+            Self::U16List => ("numbers up to 65535", "[68, 1500]"),
+            Self::Seconds => ("a duration", "30m"),
+            Self::SlpAgents => ("whether these are the only ones, and addresses", "true 10.0.0.1 10.0.0.2"),
+            Self::SlpScope => ("whether it goes before the client's own, and scopes", "\"true A,B\""),
+            Self::ServerLists => ("servers, each with its addresses", "[10.0.0.1 10.0.0.2, 10.0.0.3]"),
+            Self::Opaque => ("bytes", "\"0a0b\""),
+            Self::SubOptions => ("sub-options, or bytes", "{1: {ip: 10.0.0.4}, 6: {hex: \"02\"}}"),
+            Self::VendorOptions => ("sub-options by enterprise number, or bytes", "{4491: {2: {text: abc}}}"),
+            Self::VendorClasses => ("values by enterprise number, or bytes", "{4491: {text: abc}}"),
+            Self::Owned(why) => return (why, None),
+        };
+        (words, Some(example))
+    }
+}
+
 /// All options, in the order of their codes.
 pub fn table() -> &'static [OptionSpec] {
     TABLE
