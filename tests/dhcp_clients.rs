@@ -255,3 +255,22 @@ fn networkd_lives_with_the_server_and_behind_relays() {
         "networkd_lives_with_the_server_and_behind_relays",
     );
 }
+
+#[test]
+fn address_that_another_machine_uses_is_not_even_offered() {
+    const TEST: &str = "address_that_another_machine_uses_is_not_even_offered";
+    if !is_root(TEST) || !has("udhcpc", TEST) {
+        return;
+    }
+    let site = Site::with(Way::Switch, &SITE.replace("{method: off}", "{method: auto}"));
+    site.middle.address("br0", "10.0.0.100/24");
+    // What was looked at before the other machine came is of no worth.
+    site.daemon.run_ok(&["restart"]);
+    let mut wire = site.witness();
+    let _client = Udhcpc::start(&site);
+    wire.wait(&[Said::Discover, Said::Offer, Said::Selecting, Said::Ack]);
+    assert_ne!(site.wait_leased(), "10.0.0.100");
+    site.daemon.wait_log(&["DHCP_ADDRESS_CONFLICT", "10.0.0.100"]);
+    assert_eq!(site.state_of("10.0.0.100"), "conflict");
+    assert_eq!(lab::lines(&site.daemon, &["DHCP_LEASE_DECLINED"]), 0);
+}
