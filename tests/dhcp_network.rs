@@ -117,9 +117,9 @@ fn client_without_an_address_is_answered_in_raw_frames_without_arp() {
     let (frame, before_ack) = wire.answer(&client, &request(&client, &offer));
     let ack = check_frame(&frame, client.mac);
     assert_eq!((kind(&ack), ack.yiaddr()), (MessageType::Ack, offer.yiaddr()));
-    // The conflict check asks too, as a host without an address (RFC 5227 §2.1.1).
-    let is_arp = |frame: &&Vec<u8>| frame[12..14] == [8, 6] && frame[28..32] != [0; 4];
-    let asked = before_offer.iter().chain(&before_ack).find(is_arp);
+    // A probe of the conflict check has no sender address (RFC 5227 §2.1) and asks for nobody's Ethernet address.
+    let is_question = |frame: &&Vec<u8>| frame[12..14] == [8, 6] && frame[28..32] != [0; 4];
+    let asked = before_offer.iter().chain(&before_ack).find(is_question);
     assert_eq!(asked, None, "ARP was asked before the client had its address");
 }
 
@@ -185,7 +185,7 @@ fn relayed_replies_go_to_the_relay_at_the_server_port() {
     let lab = Lab::new();
     // The relay: 10.0.0.2 on the server's link, 10.78.0.1 on the clients'.
     lab.client.address("cli0", "10.0.0.2/24");
-    // One address only: loopback would answer for a whole network, and the conflict check would find all of it in use.
+    // A longer prefix on lo would make every address of the subnet its own, which answers pings.
     lab.client.address("lo", "10.78.0.1/32");
     lab.server.sh("ip", &["route", "add", "10.78.0.0/24", "via", "10.0.0.2"]);
     let _daemon = lab.daemon(

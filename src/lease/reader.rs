@@ -233,7 +233,7 @@ fn shown(row: &RowRef<'_>, times: Times) -> LeaseRow {
     LeaseRow {
         address: row.address,
         ip: row.address.to_string(),
-        mac: if client.key.is_empty() { String::new() } else { client.hardware.to_string() },
+        mac: client.hardware.to_string(),
         client_id: client.client_id.map(colons).unwrap_or_default(),
         hostname: client.hostname.map(|name| clean(name).into_owned()).unwrap_or_default(),
         subnet: row.subnet.to_owned(),

@@ -56,6 +56,8 @@ pub(super) fn decode<'a>(row: &'a Row<'_>) -> rusqlite::Result<RowRef<'a>> {
 pub(super) fn append(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> rusqlite::Result<()> {
     let client = &row.client;
     let nobody = client.key.is_empty();
+    // Of who uses an address without a lease, the hardware address alone is known.
+    let seen = !nobody || !client.hardware.bytes().is_empty();
     let hostname = client.hostname.map(clean);
     let raw = match (&hostname, client.hostname) {
         (Some(shown), Some(raw)) if shown.as_bytes() != raw => Some(raw),
@@ -67,8 +69,8 @@ pub(super) fn append(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> r
         row.event.name(),
         u32::from(row.address),
         (!nobody).then_some(client.key),
-        (!nobody).then_some(client.hardware.kind()),
-        (!nobody).then_some(client.hardware.bytes()),
+        seen.then_some(client.hardware.kind()),
+        seen.then_some(client.hardware.bytes()),
         client.client_id,
         hostname,
         raw,

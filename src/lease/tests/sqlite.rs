@@ -53,6 +53,18 @@ pub(super) fn present(file: &File) -> Timestamp {
 }
 
 #[test]
+fn hardware_address_of_who_uses_an_address_is_kept_in_the_file() {
+    let file = File::new();
+    let mut engine = file.manager(&topology(), Offers::private());
+    let address = ip("10.0.0.101");
+    let by = client(9).hardware;
+    engine.at(START, |m| m.conflict(address, Some(by))).unwrap();
+    let lease = file.manager(&topology(), Offers::private()).lease_at(address).unwrap();
+    assert_eq!((lease.state, lease.client.hardware), (LeaseState::Conflict, by));
+    assert!(lease.client.key.as_bytes().is_empty(), "nobody holds it");
+}
+
+#[test]
 fn lease_survives_a_restart_with_all_its_fields() {
     let file = File::new();
     let mut engine = file.manager(&topology(), Offers::private());
