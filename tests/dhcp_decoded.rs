@@ -1,5 +1,5 @@
 //! Replies of the real binary, judged by a decoder that is not ours (scapy) and field by field by RFC 2131 table 3:
-//! tests/data/decode_replies.py does it, for every kind of reply and for messages of unusual sizes.
+//! `tests/data/decode_replies.py` does it, for every kind of reply and for messages of unusual sizes.
 
 mod common;
 
@@ -55,7 +55,11 @@ fn octets(length: usize) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|half| char::from(b"0123456789abcdef"[usize::from(half)]))
+        .collect()
 }
 
 /// A client's message, made by hand: octet by octet, whatever our own libraries think of it.
@@ -152,8 +156,8 @@ impl Record {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines: String = self.cases.iter().map(|case| format!("{case}\n")).collect();
-        judge.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let lines: Vec<String> = self.cases.iter().map(Value::to_string).collect();
+        judge.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
         let output = judge.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
         text(&output)
