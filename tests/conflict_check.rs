@@ -112,8 +112,9 @@ fn probes(daemon: &Daemon, method: &str, when: &str) -> u64 {
 /// Waits until the answer or the silence of so many addresses is known.
 #[track_caller]
 fn wait_probed(daemon: &Daemon, count: u64) {
-    let result =
-        |result: &str| metric(daemon, &format!(r#"echo_daemon_dhcp_probe_results_total{{result="{result}"}}"#));
+    let result = |result: &str| {
+        metric(daemon, &format!(r#"echo_daemon_dhcp_probe_results_total{{result="{result}"}}"#))
+    };
     eventually("the end of probing ahead", || (result("silent") + result("answered") >= count).then_some(()));
 }
 
@@ -223,10 +224,8 @@ dhcp:
     let mut client = Client::new(1, 67);
     client.socket = ear;
     client.server = SocketAddrV4::new(SERVER, 67);
-    let mut message = client.message(
-        MessageType::Discover,
-        &[DhcpOption::RequestedIpAddress(Ipv4Addr::new(10, 78, 0, 50))],
-    );
+    let mut message = client
+        .message(MessageType::Discover, &[DhcpOption::RequestedIpAddress(Ipv4Addr::new(10, 78, 0, 50))]);
     message.set_giaddr(relay).set_hops(1);
     let offer = lab::until(&client, &message, MessageType::Offer);
     assert_eq!(offer.yiaddr(), Ipv4Addr::new(10, 78, 0, 51));

@@ -102,7 +102,7 @@ impl Checker {
             }
         }
         let at = Instant::now();
-        for (address, method) in self.parked.to_ask_again(at) {
+        for (address, method) in self.parked.ask_again(at) {
             self.prober.ask(address, method);
         }
         let due = self.due(at, now, batch);
