@@ -67,8 +67,7 @@ fn worker_that_is_killed_in_the_middle_loses_nothing() {
 
 #[test]
 fn full_pool_is_said_once_and_serves_again_after_a_release() {
-    // One client sends the messages that mark the end of each silence.
-    let more = "port: 0\n  workers: 1\n  security: {client_rate: null}";
+    let more = "port: 0\n  workers: 1";
     let yaml = LOOPBACK.replace("port: 0", more).replace("10.77.0.199", "10.77.0.119");
     let daemon = Daemon::start(&yaml);
     let port = dhcp_port(&daemon);

@@ -116,10 +116,11 @@ impl Supervisor {
             }
         }
         event!(DaemonStopped; "stopped");
-        // A logger that waits for its turn (a reload was under way) must not wait for it for ever.
+        sender::close();
+        // A logger that waits for its turn (a reload was under way) must not wait for it for ever. If it is gone already,
+        // nothing of that may stand behind the last line.
         for child in self.children.iter_mut().filter(|child| child.state != State::Serving) {
             child.tell(&Order::Begin);
         }
-        sender::close();
     }
 }
