@@ -66,8 +66,9 @@ impl<S: LeaseStore> LeaseManager<S> {
         }
         let hold = u64::max(self.settings.offer_hold.as_secs(), 1);
         let held = self.offers.claim(address, &client.key, Timestamp(self.now.0 + hold), self.now);
-        // Its own lease is offered in any case: nobody else can be granted it.
-        (held || standing == Standing::Own).then_some(address)
+        // Its own lease is offered in any case, and its reservation: nobody else can be granted it. What another
+        // interface of the same host was offered a moment ago is no obstacle.
+        (held || standing == Standing::Own || self.reservation(scope) == Some(address)).then_some(address)
     }
 
     /// Holds an address that is new to the client, whatever is known of it, unless somebody uses it.

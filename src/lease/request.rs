@@ -211,6 +211,8 @@ impl<S: LeaseStore> LeaseManager<S> {
         let free = |address| match self.standing_for(address, client, scope) {
             Standing::Own => Ok(()),
             Standing::Anothers => Err(NakReason::HeldByAnother),
+            // What is offered of a reservation is offered to the same host, by another of its identifiers.
+            Standing::Open if self.reservation(scope) == Some(address) => Ok(()),
             Standing::Resting if !self.is_user(address, client, lives) => Err(NakReason::Resting),
             Standing::Resting | Standing::Open => match self.offers.holder(address, &client.key, self.now) {
                 Holder::Nobody | Holder::This => Ok(()),

@@ -8,6 +8,7 @@ pub mod dhcp;
 pub mod echo;
 pub mod lab;
 pub mod netns;
+pub mod octets;
 pub mod proc;
 pub mod site;
 pub mod traffic;

@@ -115,6 +115,18 @@ fn of_several_hardware_addresses_the_last_to_come_has_the_reservation() {
     assert_eq!(renewal, Answer::Nak(NakReason::HeldByAnother));
 }
 
+/// As a machine that boots from the network and starts its system a moment later, with another client identifier.
+#[test]
+fn what_one_interface_of_a_host_was_offered_or_granted_just_now_is_offered_to_the_next() {
+    let mut site = site();
+    let reserved = ip("10.0.0.105");
+    assert_eq!(site.discover(START, 1), Some(reserved));
+    assert_eq!(site.discover(START, 2), Some(reserved));
+    assert_eq!(acked(site.ask(START, 2, Ask::Selecting(reserved))), Some(reserved));
+    assert_eq!(site.lease(START, 1), reserved);
+    assert_eq!(site.ask(START, 2, Ask::Renewing(reserved)), Answer::Nak(NakReason::HeldByAnother));
+}
+
 #[test]
 fn new_owner_gets_another_address_until_the_old_holder_is_refused_at_its_renewal() {
     let mut site = site();
