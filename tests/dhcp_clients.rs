@@ -1,5 +1,5 @@
 //! The DHCP clients that people use live with the server: they get a lease, renew it, rebind, come back after a reboot, give it
-//! back, and decline an address that is in use; on the server's link and behind real relays. Each runs in a
+//! back, decline an address that is in use, and get over a refusal; on the server's link and behind real relays. Each runs in a
 //! network namespace with files of its own, and configures nothing but the interface there.
 
 mod common;
@@ -7,7 +7,8 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::site::{Running, Said, Site, Way, Witness, copy_of};
+use common::lab::NO_ECHO;
+use common::site::{Running, SITE, Said, Site, Way, Witness, copy_of};
 use common::{eventually, has, is_root, lab, signal};
 use nix::sys::signal::Signal;
 
@@ -150,7 +151,7 @@ impl Program for Networkd {
         wire.wait_acked(Said::InitReboot);
     }
 
-    /// Version 252 notices the conflict, gives the address up and says nothing, whatever SendDecline= says.
+    /// Version 252 notices the conflict, gives the address up and says nothing, whatever `SendDecline=` says.
     const DECLINES: bool = false;
 }
 
@@ -196,17 +197,36 @@ fn decline<P: Program>() {
     assert_eq!(site.state_of("10.0.0.100"), "declined");
 }
 
-/// Each way and the declined address at the same time: most of it is waiting for the client.
+/// The client's address is no longer in the pool: it is refused at the next renewal and gets another one.
+fn renumber<P: Program>() {
+    let site = Site::new(Way::Switch);
+    let mut wire = site.witness();
+    let client = P::start(&site);
+    assert_eq!(site.wait_leased(), "10.0.0.100");
+    let others = SITE.replace("a: {range: 10.0.0.100-10.0.0.100}, ", "");
+    site.daemon.write_config(&format!("{NO_ECHO}{others}"));
+    site.daemon.run_ok(&["reload"]);
+    wire.forget();
+    P::renew(&client);
+    wire.wait(&[Said::Nak, Said::Discover, Said::Offer, Said::Selecting, Said::Ack]);
+    eventually("the client takes its new address", || {
+        site.address().filter(|address| address.starts_with("10.0.0.1") && address != "10.0.0.100")
+    });
+    assert_ne!(site.state_of("10.0.0.100"), "active");
+}
+
+/// Each way, the declined address and the refused one at the same time: most of it is waiting for the client.
 fn everything<P: Program>(program: &str, test: &str) {
     if !is_root(test) || !has(program, test) {
         return;
     }
     std::thread::scope(|scope| {
-        for way in Way::ALL.into_iter() {
+        for way in Way::ALL {
             if way.program().is_none_or(|relay| has(relay, test)) {
                 scope.spawn(move || live::<P>(way));
             }
         }
+        scope.spawn(renumber::<P>);
         if P::DECLINES {
             scope.spawn(decline::<P>);
         }
@@ -234,4 +254,23 @@ fn networkd_lives_with_the_server_and_behind_relays() {
         "../lib/systemd/systemd-networkd",
         "networkd_lives_with_the_server_and_behind_relays",
     );
+}
+
+#[test]
+fn address_that_another_machine_uses_is_not_even_offered() {
+    const TEST: &str = "address_that_another_machine_uses_is_not_even_offered";
+    if !is_root(TEST) || !has("udhcpc", TEST) {
+        return;
+    }
+    let site = Site::with(Way::Switch, &SITE.replace("{method: off}", "{method: auto}"));
+    site.middle.address("br0", "10.0.0.100/24");
+    // What was looked at before the other machine came is of no worth.
+    site.daemon.run_ok(&["restart"]);
+    let mut wire = site.witness();
+    let _client = Udhcpc::start(&site);
+    wire.wait(&[Said::Discover, Said::Offer, Said::Selecting, Said::Ack]);
+    assert_ne!(site.wait_leased(), "10.0.0.100");
+    site.daemon.wait_log(&["DHCP_ADDRESS_CONFLICT", "10.0.0.100"]);
+    assert_eq!(site.state_of("10.0.0.100"), "conflict");
+    assert_eq!(lab::lines(&site.daemon, &["DHCP_LEASE_DECLINED"]), 0);
 }

@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 use common::crowd::{in_file, mac};
 use common::dhcp::Client;
 use common::echo::EndOf;
-use common::lab::{NO_ECHO, dhcp_port, kind, lines, server_id};
+use common::lab::{dhcp_port, kind, lines, server_id};
 use common::{Daemon, children, eventually, is_alive};
 use dhcproto::v4::{DhcpOption, Message, MessageType};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Little room: 64 clients want 80 addresses, so what is given back is soon somebody else's.
-const YAML: &str = "dhcp:
+/// Little room: 64 clients share 80 addresses, so what is given back is soon somebody else's.
+const YAML: &str = "tcp: {address: 127.0.0.1, port: 0}
+udp: {address: 127.0.0.1, port: 0}
+dhcp:
   interfaces: [lo]
   port: 0
   workers: 3
@@ -154,7 +156,7 @@ fn kill_at_random(daemon: &Daemon, dice: &mut Dice) -> usize {
 
 #[test]
 fn every_acknowledged_lease_is_in_force_after_processes_were_killed_at_random() {
-    let daemon = Daemon::start(&format!("{NO_ECHO}{YAML}"));
+    let daemon = Daemon::start(YAML);
     let (promises, port, end) =
         (Promises::default(), AtomicU16::new(dhcp_port(&daemon)), AtomicBool::new(false));
     let mut dice = Dice(0x5eed);

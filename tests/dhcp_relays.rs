@@ -1,5 +1,5 @@
 //! Real relays between client and server: what the lease file learns of them, and that every kind of reply finds its way back.
-//! (The life of a lease of real clients behind them is in dhcp_clients.rs.)
+//! (The life of a lease of real clients behind them is in `dhcp_clients.rs`.)
 
 mod common;
 
@@ -116,7 +116,7 @@ fn relay_information_is_kept_when_the_client_renews_past_the_relay() {
         )
     };
     let through_relay = [u32::from(site.way.router()).to_string(), "br0".to_owned()];
-    assert_eq!(known("granted"), [through_relay.clone()]);
+    assert_eq!(known("granted"), std::slice::from_ref(&through_relay));
     // dhcrelay listens to whatever passes its interface and would relay the unicast renewal too.
     site.stop_relay();
     site.client.address("cli0", &format!("{address}/24"));

@@ -109,8 +109,8 @@ fn race() {
     let grants =
         story.iter().flat_map(|chapter| &chapter.deeds).filter(|deed| matches!(deed, Deed::Granted(..)));
     assert!(grants.count() > 100, "hardly anything happened");
-    for number in 0..7 {
-        assert!(story.iter().any(|chapter| chapter.by == number), "{} {number} did nothing", ROLES[number]);
+    for (number, role) in ROLES.iter().enumerate().filter(|(_, role)| **role != "keeper") {
+        assert!(story.iter().any(|chapter| chapter.by == number), "{role} {number} did nothing");
     }
 }
 
@@ -255,7 +255,7 @@ fn play(role: &str, number: usize, folder: &Path) {
             }
         }
         _ => {
-            let limits = racer.config.dhcp.store.history.clone();
+            let limits = racer.config.dhcp.store.history;
             let mut keeper = Keeper::open(&racer.path, Arc::clone(&racer.topology), limits).unwrap();
             while began.elapsed() < RACE {
                 keeper.step().unwrap();

@@ -28,6 +28,15 @@ pub struct Ahead {
     offset: u64,
 }
 
+/// What one step through a pool leads to.
+enum Candidate {
+    Is(Ipv4Addr),
+    /// None at this step.
+    None,
+    /// The pool has no more.
+    Over,
+}
+
 impl<S: LeaseStore> LeaseManager<S> {
     /// The next address that is worth a probe, in the pools that `wanted` names. Looks at few addresses in one call and
     /// goes on from there in the next; none where it found nothing this time.
@@ -40,21 +49,19 @@ impl<S: LeaseStore> LeaseManager<S> {
                 *ahead = Ahead::default();
                 continue;
             };
-            let next = if wanted(pool) { self.candidate(pool, ahead) } else { None };
-            let Some(address) = next else {
-                *ahead = Ahead { pool: ahead.pool + 1, ..Ahead::default() };
-                continue;
-            };
-            if let Some(address) = address.filter(|a| self.is_nobodys(*a) && probes.is_stale(*a, self.now)) {
-                return Some(address);
+            match if wanted(pool) { self.candidate(pool, ahead) } else { Candidate::Over } {
+                Candidate::Is(address) if self.is_nobodys(address) && probes.is_stale(address, self.now) => {
+                    return Some(address);
+                }
+                Candidate::Is(_) | Candidate::None => {}
+                Candidate::Over => *ahead = Ahead { pool: ahead.pool + 1, ..Ahead::default() },
             }
         }
         None
     }
 
-    /// Some candidate, or none at this step; none at all when the pool is done.
-    fn candidate(&self, pool: &PoolSpec, ahead: &mut Ahead) -> Option<Option<Ipv4Addr>> {
-        let index = &self.cache.pool(pool.id)?.free;
+    fn candidate(&self, pool: &PoolSpec, ahead: &mut Ahead) -> Candidate {
+        let Some(index) = self.cache.pool(pool.id).map(|index| &index.free) else { return Candidate::Over };
         let step = ahead.step;
         ahead.step += 1;
         if step < GRID {
@@ -68,10 +75,11 @@ impl<S: LeaseStore> LeaseManager<S> {
             } else {
                 on_grid(index, pool.range.size(), step)
             };
-            return Some(offset.and_then(|offset| at(pool, offset)));
+            return offset.and_then(|offset| at(pool, offset)).map_or(Candidate::None, Candidate::Is);
         }
-        let ended = usize::try_from(step - GRID).ok().filter(|place| *place < ENDED)?;
-        self.cache.ended(pool.id, self.now).nth(ended).map(Some)
+        let ended = usize::try_from(step - GRID).ok().filter(|place| *place < ENDED);
+        let ended = ended.and_then(|place| self.cache.ended(pool.id, self.now).nth(place));
+        ended.map_or(Candidate::Over, Candidate::Is)
     }
 
     /// Neither leased nor offered to anybody, and one that we give out.

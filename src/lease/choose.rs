@@ -37,8 +37,8 @@ impl<S: LeaseStore> LeaseManager<S> {
             .offers
             .held_for(&client.key, self.now)
             .filter(|address| self.topology.link_at(*address).is_some_and(|at| Some(at) == link));
-        let own = self.reservation(scope).into_iter().chain(last);
-        let own = own.filter_map(|address| self.hold(address, client, scope)).next().map(Offered::Address);
+        let mut own = self.reservation(scope).into_iter().chain(last);
+        let own = own.find_map(|address| self.hold(address, client, scope)).map(Offered::Address);
         let Some(found) = own
             .or_else(|| {
                 wish.into_iter().chain(before).find_map(|address| self.hold_new(address, client, scope))

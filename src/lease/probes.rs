@@ -132,7 +132,7 @@ impl Probes {
                 Kind::Clear => Table::left(word, now) <= RENEW_SECS,
                 Kind::Used => false,
             };
-            again.then(|| (Kind::Clear, 0, CLEAR_SECS))
+            again.then_some((Kind::Clear, 0, CLEAR_SECS))
         })
         .is_some_and(|(known, _)| known != Kind::Used)
     }

@@ -11,7 +11,9 @@ from scapy.layers.dhcp import BOOTP, DHCP
 
 COOKIE = bytes([99, 130, 83, 99])
 HEADER = 236
-TYPES = {"offer": 2, "ack": 5, "inform-ack": 5, "nak": 6}
+TYPES = {"offer": [2], "ack": [5], "rapid-ack": [5], "inform-ack": [5], "nak": [6], "bootp": []}
+# What a BOOTP client must not get: it is no DHCP (RFC 1534 §2).
+OF_DHCP = {50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61}
 # RFC 2131 table 3: what no reply of a server may hold: requested address, overload of nothing, parameter list, maximum size.
 NEVER = {50, 55, 57}
 # RFC 2131 table 3 for DHCPNAK, with RFC 6842 and RFC 3046: type, server, message, client identifier, relay information.
@@ -104,10 +106,12 @@ def judge(case):
     # And octet by octet.
     mine, order, overload = options(reply)
     theirs, _, _ = options(question)
-    faults += want("message type", list(mine.get(53, b"")), [TYPES[kind]])
-    faults += want("first option", order[0], 53)
-    if 54 not in mine or len(mine[54]) != 4:
-        faults.append("no server identifier")
+    faults += want("message type", list(mine.get(53, b"")), TYPES[kind])
+    faults += want("rapid commit", mine.get(80), b"" if kind == "rapid-ack" else None)
+    if kind != "bootp":
+        faults += want("first option", order[0], 53)
+        if 54 not in mine or len(mine[54]) != 4:
+            faults.append("no server identifier")
     for code in NEVER & set(mine):
         faults.append(f"option {code} in a reply")
     if kind == "nak":
@@ -116,6 +120,9 @@ def judge(case):
     elif kind == "inform-ack":
         for code in TIMES & set(mine):
             faults.append(f"option {code} in the answer to an INFORM")
+    elif kind == "bootp":
+        for code in OF_DHCP & set(mine):
+            faults.append(f"option {code} in the answer to a BOOTP client")
     else:
         if len(mine.get(51, b"")) != 4:
             faults.append("no lease time")

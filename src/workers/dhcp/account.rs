@@ -193,14 +193,10 @@ impl Account {
         let subnet = subnet.and_then(|id| self.config.dhcp.subnets.get(usize::from(id.0)));
         let subnet = subnet.map_or("", |subnet| subnet.name.as_str());
         let (address, secs) = (found.address, rest.as_secs());
-        match found.by {
-            Some(mac) => {
-                event!(DhcpAddressConflict, mac = mac, subnet = subnet, address = address, secs = secs;
-                "{address} is used by a host that has no lease of it")
-            }
-            None => event!(DhcpAddressConflict, subnet = subnet, address = address, secs = secs;
-                "{address} is used by a host that has no lease of it"),
-        }
+        // ICMP does not tell who answers.
+        let mac = found.by.unwrap_or_default();
+        event!(DhcpAddressConflict, mac = mac, subnet = subnet, address = address, secs = secs;
+            "{address} is used by a host that has no lease of it");
     }
 
     pub(super) fn committed(&self, took: Duration) {

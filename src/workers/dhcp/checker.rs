@@ -56,6 +56,11 @@ impl Checker {
         self.parked.is_empty()
     }
 
+    /// The worker reads no more: only what waits is finished.
+    pub(super) fn leave(&mut self) {
+        self.ahead = None;
+    }
+
     /// Keeps a packet until it is known whether somebody uses an address.
     pub(super) fn park(&mut self, packet: Owned, park: Park, batch: &mut Batch) {
         let (at, now) = (Instant::now(), batch.now());
@@ -102,7 +107,7 @@ impl Checker {
             }
         }
         let at = Instant::now();
-        for (address, method) in self.parked.to_ask_again(at) {
+        for (address, method) in self.parked.ask_again(at) {
             self.prober.ask(address, method);
         }
         let due = self.due(at, now, batch);

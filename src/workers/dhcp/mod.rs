@@ -91,7 +91,10 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
                         context.slot.add(Counter::SocketDroppedDhcp, missed);
                     }
                 }
-                Heard::Order(Order::Quiesce) => (serving, leaving) = (false, true),
+                Heard::Order(Order::Quiesce) => {
+                    (serving, leaving) = (false, true);
+                    worker.checker.leave();
+                }
                 Heard::Order(Order::Stop) | Heard::MainGone => return Ok(()),
                 Heard::Order(Order::Reopen | Order::Verdict(..)) | Heard::Nothing => (),
             }

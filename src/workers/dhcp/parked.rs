@@ -97,7 +97,7 @@ impl Parked {
     }
 
     /// The questions to be asked again now.
-    pub(super) fn to_ask_again(&mut self, now: Instant) -> Vec<(Ipv4Addr, ProbeMethod)> {
+    pub(super) fn ask_again(&mut self, now: Instant) -> Vec<(Ipv4Addr, ProbeMethod)> {
         let due = self.waiting.iter_mut().filter(|one| one.again.is_some_and(|again| again <= now));
         due.map(|one| {
             one.again = None;
@@ -144,8 +144,8 @@ mod tests {
         parked.give_up(Ipv4Addr::new(10, 0, 0, 3), now);
         assert_eq!(taken(parked.due(now, |_, _| false)), [3]);
         assert_eq!(parked.next(), Some(now + TIMEOUT / 2));
-        assert_eq!(parked.to_ask_again(now + TIMEOUT / 2).len(), 1);
-        assert_eq!(parked.to_ask_again(now + TIMEOUT / 2).len(), 0);
+        assert_eq!(parked.ask_again(now + TIMEOUT / 2).len(), 1);
+        assert_eq!(parked.ask_again(now + TIMEOUT / 2).len(), 0);
         assert_eq!(parked.next(), Some(now + TIMEOUT));
         assert_eq!(taken(parked.due(now + TIMEOUT, |_, _| false)), [1]);
         assert!(parked.is_empty() && parked.next().is_none());
