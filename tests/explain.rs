@@ -5,7 +5,7 @@ mod common;
 
 use common::echo::metric;
 use common::lab::query;
-use common::octets::{Answer, OFFER, Question, Speaker, ip, loopback, select, sub};
+use common::octets::{Answer, OFFER, Question, Speaker, hex, ip, loopback, select, sub};
 use common::{Daemon, text};
 use serde_json::Value;
 
@@ -68,16 +68,9 @@ impl Case {
     }
 
     fn explain(&self, daemon: &Daemon) -> Value {
-        let mac: Vec<String> =
-            [2, 0].iter().chain(&self.n.to_be_bytes()).map(|b| format!("{b:02x}")).collect();
-        let mac = mac.join(":");
-        let options: Vec<String> = self
-            .options
-            .iter()
-            .map(|(code, data)| {
-                format!("{code}=0x{}", data.iter().map(|b| format!("{b:02x}")).collect::<String>())
-            })
-            .collect();
+        let mac = hex(&[&[2, 0][..], &self.n.to_be_bytes()].concat(), ":");
+        let options: Vec<String> =
+            self.options.iter().map(|(code, data)| format!("{code}=0x{}", hex(data, ""))).collect();
         let mut args = vec!["explain", "--json", "--mac", &mac];
         args.extend(self.relay.map(|relay| ["--relay", relay]).into_iter().flatten());
         args.extend(options.iter().flat_map(|option| ["--option", option]));
