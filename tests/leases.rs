@@ -219,7 +219,7 @@ fn import_with_a_mistake_changes_nothing_and_tells_each_line() {
          10.77.0.300,02:00:00:00:01:03,never,\n\
          10.77.0.122,,never,\n\
          10.77.0.123,02:00:00:00:01:04,never\n";
-    let said = refused(&daemon, &["leases", "import", &file(&daemon, "in.csv", &rows)]);
+    let said = refused(&daemon, &["leases", "import", &file(&daemon, "in.csv", rows)]);
     for part in [
         "line 3: expires \"soon\" is not a time",
         "line 5: ip \"10.77.0.300\" is not an IPv4 address",

@@ -76,6 +76,8 @@ const LOWER_HEADER_BYTES: usize = 20 + 8;
 const LEAST_DATAGRAM_BYTES: usize = 576;
 /// What a reply may at most be on Ethernet: raw frames cannot be fragmented, and boot ROMs reassemble nothing.
 const MOST_DATAGRAM_BYTES: usize = 1500;
+/// Likewise, without the IP and UDP headers.
+const MOST_PAYLOAD_BYTES: usize = MOST_DATAGRAM_BYTES - LOWER_HEADER_BYTES;
 /// Header and cookie (RFC 2131 figure 1).
 const FIXED_BYTES: usize = 240;
 /// `sname` and `file` in the header (RFC 2131 figure 1).
@@ -93,8 +95,8 @@ pub fn payload_limit(max_message_bytes: Option<u16>) -> usize {
     datagram.clamp(LEAST_DATAGRAM_BYTES, MOST_DATAGRAM_BYTES) - LOWER_HEADER_BYTES
 }
 
-/// Writes a packet into `out`, which is emptied first. `limit_bytes` bounds the UDP payload; required options go
-/// beyond it if they must. Returns how many wanted options found no space.
+/// Writes a packet into `out`, which is emptied first. `limit_bytes` bounds the UDP payload without relay
+/// information; required options go beyond it if they must. Returns how many wanted options found no space.
 ///
 /// `sname` and `file` are overloaded only where the header leaves them empty: the way to the boot file is worth more
 /// than lesser options. A message without option 53 is BOOTP, whose clients know no overload.
@@ -133,13 +135,16 @@ pub fn encode(
 /// What is left for the wanted options, field by field.
 fn room(header: &Header<'_>, options: &Options<'_>, limit_bytes: usize) -> Room {
     let required: usize = options.required.iter().map(|(_, data)| size(data)).sum();
-    let taken = FIXED_BYTES + required + options.relay.map_or(0, size) + END_BYTES;
+    let taken = FIXED_BYTES + required + END_BYTES;
+    // The relay takes its option off before the client sees the message, so only the frame bounds both together.
+    let relay = options.relay.map_or(0, size);
+    let total = limit_bytes.saturating_add(relay).min(limit_bytes.max(MOST_PAYLOAD_BYTES));
     let dhcp = options.required.iter().any(|(code, _)| *code == code::MESSAGE_TYPE);
     let free = |field: std::ops::Range<usize>, used: &[u8]| {
         if dhcp && used.is_empty() { field.len() - END_BYTES } else { 0 }
     };
     Room {
-        options: limit_bytes.saturating_sub(taken),
+        options: total.saturating_sub(relay + taken),
         file: free(FILE, header.boot_file),
         sname: free(SNAME, header.server_name),
     }

@@ -99,6 +99,18 @@ fn a_reply_fills_its_limit_to_the_byte() {
 }
 
 #[test]
+fn relay_information_takes_no_room_from_the_client_but_the_frame_holds_both() {
+    let long = [1; 300];
+    let options = Options { required: &[(53, &[5])], wanted: &[(43, &[7; 250])], relay: Some(&long) };
+    let (bytes, omitted) = written(&header(), &options, LIMIT);
+    assert_eq!((bytes.len(), omitted), (240 + 3 + 252 + 304 + 1, 0));
+    assert_eq!(written(&header(), &options, 400).1, 1);
+    let full = Options { wanted: &[(43, &[7; 250]), (60, &[7; 1000])], ..options };
+    let (bytes, omitted) = written(&header(), &full, 1472);
+    assert_eq!((bytes.len() <= 1472, omitted), (true, 1));
+}
+
+#[test]
 fn required_options_and_the_relay_stay_whatever_the_limit() {
     let long = [1; 400];
     let options =
@@ -188,7 +200,8 @@ proptest! {
         let wanted: Vec<(u8, &[u8])> = options.iter().map(|(code, data)| (*code, data.as_slice())).collect();
         let given = Options { required: &[(53, &[5])], wanted: &wanted, relay: relay.as_deref() };
         let (bytes, omitted) = written(&header, &given, limit);
-        prop_assert!(bytes.len() <= limit.max(300));
+        let relayed = relay.as_ref().map_or(0, |relay| relay.len() + 2);
+        prop_assert!(bytes.len() <= (limit.max(300) + relayed).min(1472), "{} bytes", bytes.len());
         let message = DhcpParser::parse_reply(&bytes).unwrap();
         let mut read: Vec<(u8, &[u8])> =
             message.options().filter(|(code, _)| !matches!(code, 52 | 53 | 82)).collect();
