@@ -275,6 +275,8 @@ fn options_of_later_rfcs_have_their_layout() {
     assert_eq!(offer.option(43), Some([&[1, 4, 10, 0, 0, 4][..], &[6, 1, 2]].concat()));
     // Nobody gets them unasked: a client that does not know 108 must keep IPv4 (RFC 8925 §3.3).
     assert_eq!(speaker.ask(&Question::discover(2).asking(&[1])).chosen(), [1]);
+    let all = speaker.ask(&Question::discover(3));
+    assert_eq!((all.option(108), all.option(114).is_some()), (None, true), "nor one that names nothing");
 }
 
 #[test]
