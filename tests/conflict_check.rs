@@ -8,11 +8,12 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use common::cable::{Cable, broadcast, request};
 use common::dhcp::Client;
 use common::echo::{metric, wait_metric};
-use common::lab::{self, NO_ECHO, Sniffer, kind, server_id};
-use common::{Daemon, Namespace, eventually, is_root};
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType};
+use common::lab::{self, NO_ECHO, Sniffer, kind};
+use common::{Daemon, eventually, is_root};
+use dhcproto::v4::{DhcpOption, Message, MessageType};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const PARKED: &str = "echo_daemon_dhcp_parked_total";
@@ -37,49 +38,16 @@ dhcp:
     lan: {network: 10.0.0.0/16, pools: {main: {range: 10.0.0.100-10.0.0.119}}}
 ";
 
-/// A server and a client on one cable: `srv0` with 10.0.0.1/16, `cli0` without an address.
-struct Lab {
-    server: Namespace,
-    client: Namespace,
-}
-
-impl Lab {
-    fn new() -> Self {
-        let (server, client) = (Namespace::new(), Namespace::new());
-        server.join("srv0", &client, "cli0");
-        server.address("srv0", "10.0.0.1/16");
-        Self { server, client }
-    }
-
-    fn daemon(&self, yaml: &str) -> Daemon {
-        Daemon::start_in(&self.server, &format!("{NO_ECHO}{yaml}"))
-    }
-
-    /// A client that broadcasts from its interface, as one without an address does.
-    fn client(&self, n: u32) -> Client {
-        let mut client = Client::new(n, 67);
-        client.socket = lab::udp(&self.client, "cli0", Ipv4Addr::UNSPECIFIED, 68);
-        client.server = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
-        client
-    }
-
-    /// The Ethernet address of the client's interface.
-    fn mac(&self) -> [u8; 6] {
-        let text = self.client.sh("cat", &["/sys/class/net/cli0/address"]);
-        let bytes: Vec<u8> =
-            text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
-        bytes.try_into().unwrap()
-    }
+/// The Ethernet address of the client's interface.
+fn mac_of(cable: &Cable) -> [u8; 6] {
+    let text = cable.client.sh("cat", &["/sys/class/net/cli0/address"]);
+    let bytes: Vec<u8> = text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    bytes.try_into().unwrap()
 }
 
 fn discover(client: &Client, wish: Option<Ipv4Addr>) -> Message {
     let wish: Vec<DhcpOption> = wish.map(DhcpOption::RequestedIpAddress).into_iter().collect();
     broadcast(client.message(MessageType::Discover, &wish))
-}
-
-fn broadcast(mut message: Message) -> Message {
-    message.set_flags(Flags::default().set_broadcast());
-    message
 }
 
 #[track_caller]
@@ -90,11 +58,7 @@ fn offer(client: &Client, wish: Option<Ipv4Addr>) -> Ipv4Addr {
 #[track_caller]
 fn lease(client: &Client) -> Ipv4Addr {
     let offer = lab::until(client, &discover(client, None), MessageType::Offer);
-    let wish = [
-        DhcpOption::RequestedIpAddress(offer.yiaddr()),
-        DhcpOption::ServerIdentifier(server_id(&offer).unwrap()),
-    ];
-    let request = broadcast(client.message(MessageType::Request, &wish));
+    let request = broadcast(request(client, &offer));
     lab::until(client, &request, MessageType::Ack).yiaddr()
 }
 
@@ -127,23 +91,23 @@ fn address_that_answers_arp_is_not_offered_and_rests_for_others_but_not_for_its_
     if !is_root("address_that_answers_arp_is_not_offered_and_rests_for_others_but_not_for_its_user") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/16");
     lab.client.address("cli0", &format!("{SQUATTED}/16"));
     let daemon = lab.daemon(LARGE);
-    let client = lab.client(1);
+    let client = lab.broadcaster(1);
     let other = offer(&client, Some(SQUATTED));
     assert_ne!(other, SQUATTED);
-    let mac = lab.mac().map(|byte| format!("{byte:02x}")).join(":");
+    let mac = mac_of(&lab).map(|byte| format!("{byte:02x}")).join(":");
     assert_eq!(conflicts(&daemon), [(SQUATTED.to_string(), mac.clone())]);
     daemon.wait_log(&["WARN", "DHCP_ADDRESS_CONFLICT", &SQUATTED.to_string(), &mac]);
     assert_eq!(metric(&daemon, CONFLICTS), 1);
     assert!(metric(&daemon, PARKED) >= 1 && probes(&daemon, "arp", "packet") >= 1);
     assert!(daemon.run_ok(&["leases", "list"]).contains("conflict"));
     // It rests for everybody else, without another probe.
-    assert_ne!(offer(&lab.client(2), Some(SQUATTED)), SQUATTED);
+    assert_ne!(offer(&lab.broadcaster(2), Some(SQUATTED)), SQUATTED);
     // The host that was found there comes to renew: its lease was lost, not its address.
-    let mut host = lab.client(3);
-    host.mac = lab.mac();
+    let mut host = lab.broadcaster(3);
+    host.mac = mac_of(&lab);
     let mut renewal = broadcast(host.message(MessageType::Request, &[]));
     renewal.set_ciaddr(SQUATTED);
     assert_eq!(lab::until(&host, &renewal, MessageType::Ack).yiaddr(), SQUATTED);
@@ -155,10 +119,10 @@ fn address_that_nobody_answers_for_is_offered_as_wished() {
     if !is_root("address_that_nobody_answers_for_is_offered_as_wished") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/16");
     let daemon = lab.daemon(LARGE);
     let wire = Sniffer::new(&lab.client);
-    assert_eq!(offer(&lab.client(1), Some(SQUATTED)), SQUATTED);
+    assert_eq!(offer(&lab.broadcaster(1), Some(SQUATTED)), SQUATTED);
     let frames = std::iter::from_fn(|| wire.next());
     let asked = frames.filter(|frame| is_arp_probe(frame) && frame[38..42] == SQUATTED.octets());
     assert!(asked.count() >= 1, "it was asked for");
@@ -170,15 +134,15 @@ fn small_pool_is_probed_ahead_so_that_a_new_client_does_not_wait() {
     if !is_root("small_pool_is_probed_ahead_so_that_a_new_client_does_not_wait") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/16");
     lab.client.address("cli0", "10.0.0.105/16");
     let daemon = lab.daemon(SMALL);
     wait_probed(&daemon, 20);
     daemon.wait_log(&["DHCP_ADDRESS_CONFLICT", "10.0.0.105"]);
-    let leased: Vec<Ipv4Addr> = (1..=19).map(|n| lease(&lab.client(n))).collect();
+    let leased: Vec<Ipv4Addr> = (1..=19).map(|n| lease(&lab.broadcaster(n))).collect();
     assert!(!leased.contains(&Ipv4Addr::new(10, 0, 0, 105)), "{leased:?}");
     assert_eq!((metric(&daemon, PARKED), probes(&daemon, "arp", "packet")), (0, 0), "nobody had to wait");
-    let last = lab.client(20);
+    let last = lab.broadcaster(20);
     last.send(&discover(&last, None));
     daemon.wait_log(&["DHCP_POOL_EXHAUSTED"]);
 }
@@ -188,11 +152,11 @@ fn a_clients_own_answer_is_no_conflict() {
     if !is_root("a_clients_own_answer_is_no_conflict") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/16");
     lab.client.address("cli0", &format!("{SQUATTED}/16"));
     let daemon = lab.daemon(LARGE);
-    let mut client = lab.client(1);
-    client.mac = lab.mac();
+    let mut client = lab.broadcaster(1);
+    client.mac = mac_of(&lab);
     assert_eq!(offer(&client, Some(SQUATTED)), SQUATTED);
     wait_metric(&daemon, r#"echo_daemon_dhcp_probe_results_total{result="harmless"}"#, 1);
     assert_eq!(conflicts(&daemon), []);
@@ -203,7 +167,7 @@ fn address_beyond_a_relay_is_found_by_icmp() {
     if !is_root("address_beyond_a_relay_is_found_by_icmp") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/16");
     // The relay has 10.0.0.2 on the server's link and 10.78.0.1 on the clients', where somebody uses 10.78.0.50.
     let relay = Ipv4Addr::new(10, 78, 0, 1);
     lab.client.address("cli0", "10.0.0.2/16");
@@ -239,11 +203,11 @@ fn switched_off_nothing_is_probed() {
     if !is_root("switched_off_nothing_is_probed") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/16");
     lab.client.address("cli0", &format!("{SQUATTED}/16"));
     let wire = Sniffer::new(&lab.client);
     let daemon = lab.daemon(&LARGE.replace("  workers: 2", "  conflict_check: {method: \"off\"}"));
-    assert_eq!(offer(&lab.client(1), Some(SQUATTED)), SQUATTED);
+    assert_eq!(offer(&lab.broadcaster(1), Some(SQUATTED)), SQUATTED);
     let frames: Vec<_> = std::iter::from_fn(|| wire.next()).collect();
     assert!(frames.iter().any(|frame| frame.len() > 42), "the wire is seen");
     assert_eq!(frames.iter().find(|frame| is_arp_probe(frame)), None);
@@ -256,12 +220,12 @@ fn packet_that_waits_is_answered_although_the_configuration_is_read_anew() {
     if !is_root("packet_that_waits_is_answered_although_the_configuration_is_read_anew") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/16");
     let daemon = lab.daemon(&LARGE.replace("  workers: 2", "  conflict_check: {timeout: 2s}"));
-    let client = lab.client(1);
+    let client = lab.broadcaster(1);
     // Until the wire carries frames: a new cable may lose the first ones.
     assert_eq!(offer(&client, Some(SQUATTED)), SQUATTED);
-    let mut client = lab.client(2);
+    let mut client = lab.broadcaster(2);
     client.xid ^= 0x55;
     client.send(&discover(&client, Some(Ipv4Addr::new(10, 0, 1, 78))));
     wait_metric(&daemon, PARKED, metric(&daemon, PARKED).max(2));
@@ -276,7 +240,7 @@ fn without_the_privilege_one_warning_says_that_nothing_is_checked() {
     if !is_root(test) || !common::has("setpriv", test) {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/16");
     let daemon = Daemon::prepare(&format!("{NO_ECHO}{}", LARGE.replace("  workers: 2", "  port: 6767")));
     let folder = daemon.folder.path();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();

@@ -7,10 +7,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::cable::{Cable, broadcast, request};
 use common::dhcp::Client;
-use common::lab::{self, NO_ECHO, Sniffer, checksum, kind, server_id};
-use common::{Daemon, Namespace, eventually, is_root};
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
+use common::lab::{self, Sniffer, checksum, kind, server_id};
+use common::{Daemon, eventually, is_root};
+use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
@@ -25,51 +26,6 @@ dhcp:
       options: {routers: [10.0.0.1]}
       pools: {main: {range: 10.0.0.100-10.0.0.199}}
 ";
-
-/// A server and a client on one cable: `srv0` with 10.0.0.1/24, `cli0` without an address.
-struct Lab {
-    server: Namespace,
-    client: Namespace,
-}
-
-impl Lab {
-    fn new() -> Self {
-        let (server, client) = (Namespace::new(), Namespace::new());
-        server.join("srv0", &client, "cli0");
-        server.address("srv0", "10.0.0.1/24");
-        Self { server, client }
-    }
-
-    fn daemon(&self, yaml: &str) -> Daemon {
-        Daemon::start_in(&self.server, &format!("{NO_ECHO}{yaml}"))
-    }
-
-    /// A client that broadcasts from its interface, as one without an address does.
-    fn broadcaster(&self, n: u32) -> Client {
-        self.at(n, "cli0", Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)
-    }
-
-    /// A client that sends from an address of its own.
-    fn at(&self, n: u32, interface: &str, from: Ipv4Addr, to: Ipv4Addr) -> Client {
-        let mut client = Client::new(n, 67);
-        client.socket = lab::udp(&self.client, interface, from, 68);
-        client.server = SocketAddrV4::new(to, 67);
-        client
-    }
-}
-
-fn broadcast(mut message: Message) -> Message {
-    message.set_flags(Flags::default().set_broadcast());
-    message
-}
-
-fn request(client: &Client, offer: &Message) -> Message {
-    let wish = [
-        DhcpOption::RequestedIpAddress(offer.yiaddr()),
-        DhcpOption::ServerIdentifier(server_id(offer).unwrap()),
-    ];
-    client.message(MessageType::Request, &wish)
-}
 
 /// DISCOVER to ACK with the broadcast flag set.
 #[track_caller]
@@ -107,7 +63,7 @@ fn client_without_an_address_is_answered_in_raw_frames_without_arp() {
     if !is_root("client_without_an_address_is_answered_in_raw_frames_without_arp") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     let _daemon = lab.daemon(LAN);
     let client = lab.broadcaster(1);
     let wire = Sniffer::new(&lab.client);
@@ -128,7 +84,7 @@ fn broadcast_flag_is_answered_by_broadcast() {
     if !is_root("broadcast_flag_is_answered_by_broadcast") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     let _daemon = lab.daemon(LAN);
     let client = lab.broadcaster(1);
     let wire = Sniffer::new(&lab.client);
@@ -150,7 +106,7 @@ fn client_with_an_address_renews_by_unicast_and_rebinds_by_broadcast() {
     if !is_root("client_with_an_address_renews_by_unicast_and_rebinds_by_broadcast") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     let daemon = lab.daemon(LAN);
     let mut client = lab.broadcaster(1);
     let address = lease(&client).yiaddr();
@@ -182,7 +138,7 @@ fn relayed_replies_go_to_the_relay_at_the_server_port() {
     if !is_root("relayed_replies_go_to_the_relay_at_the_server_port") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     // The relay: 10.0.0.2 on the server's link, 10.78.0.1 on the clients'.
     lab.client.address("cli0", "10.0.0.2/24");
     // A longer prefix on lo would make every address of the subnet its own, which answers pings.
@@ -223,7 +179,7 @@ fn several_subnets_share_an_interface() {
     if !is_root("several_subnets_share_an_interface") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     lab.server.address("srv0", "10.1.0.1/24");
     let daemon = lab.daemon(
         "
@@ -270,7 +226,7 @@ fn subnets_of_their_own_on_one_interface_are_chosen_by_the_address() {
     if !is_root("subnets_of_their_own_on_one_interface_are_chosen_by_the_address") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     lab.server.address("srv0", "10.1.0.1/24");
     let second =
         "  subnets:\n    other: {network: 10.1.0.0/24, pools: {main: {range: 10.1.0.100-10.1.0.101}}}";
@@ -292,7 +248,7 @@ fn addresses_of_the_server_are_never_leased() {
     if !is_root("addresses_of_the_server_are_never_leased") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     lab.server.address("srv0", "10.0.0.3/24");
     let yaml = LAN
         .replace("options: {routers: [10.0.0.1]}", "")
@@ -314,7 +270,7 @@ fn interface_that_comes_late_goes_and_returns_is_served_and_others_never_notice(
     if !is_root("interface_that_comes_late_goes_and_returns_is_served_and_others_never_notice") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     let late = "  interfaces: [srv0, late0]\n  subnets:\n    late: {network: 10.5.0.0/24, pools: {main: {range: 10.5.0.100-10.5.0.199}}}";
     let yaml = LAN.replace("  interfaces: [srv0]\n", "").replace("  subnets:", late);
     let daemon = lab.daemon(&yaml);
@@ -340,7 +296,7 @@ fn no_request_is_lost_while_other_interfaces_come_and_go() {
     if !is_root("no_request_is_lost_while_other_interfaces_come_and_go") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     let late = "  interfaces: [srv0, late0]\n  security: {client_rate: null}\n  subnets:";
     let daemon = lab.daemon(&LAN.replace("  interfaces: [srv0]\n", "").replace("  subnets:", late));
     let client = lab.broadcaster(1);
@@ -386,7 +342,7 @@ fn renumbered_interface_is_followed() {
     if !is_root("renumbered_interface_is_followed") {
         return;
     }
-    let lab = Lab::new();
+    let lab = Cable::new("10.0.0.1/24");
     let second =
         "  subnets:\n    next: {network: 10.6.0.0/24, pools: {main: {range: 10.6.0.100-10.6.0.199}}}";
     let daemon = lab.daemon(&LAN.replace("  subnets:", second));

@@ -4,8 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::engine::{LeaseManager, Standing};
+use super::engine::LeaseManager;
 use super::reader::Recorded;
+use super::standing::Standing;
 use super::store::LeaseStore;
 use super::types::{ClientKey, Lease, LeaseEvent, LeaseState};
 

@@ -5,10 +5,11 @@
 
 use std::net::Ipv4Addr;
 
-use super::engine::{LeaseManager, Standing};
+use super::engine::LeaseManager;
 use super::free::FreeIndex;
 use super::offers::Holder;
 use super::pools::PoolSpec;
+use super::standing::Standing;
 use super::store::LeaseStore;
 use super::types::{ClientKey, PoolId, Timestamp};
 

@@ -5,10 +5,11 @@
 use std::net::Ipv4Addr;
 
 use super::ahead::{GRID, on_grid};
-use super::engine::{LeaseManager, Offered, Scope, Standing};
+use super::engine::{LeaseManager, Offered, Scope};
 use super::free::FreeIndex;
 use super::hash::sip13;
 use super::probes::Finding;
+use super::standing::Standing;
 use super::store::LeaseStore;
 use super::types::{Client, ClientKey, LeaseState, PoolId, Timestamp};
 

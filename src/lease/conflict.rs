@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::engine::{LeaseManager, Standing};
+use super::engine::LeaseManager;
+use super::standing::Standing;
 use super::store::{ClientRef, LeaseStore};
 use super::types::{Client, HardwareAddress, LeaseEvent, LeaseState};
 

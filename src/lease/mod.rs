@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`types`] | leases, clients, states, times |
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
-//! | [`engine`], `choose`, [`request`] | the rules: begin, commit, release, decline · DISCOVER · REQUEST |
+//! | [`engine`], `standing`, `choose`, [`request`] | the rules: begin, commit, release, decline · what is known of an address · DISCOVER · REQUEST |
 //! | `conflict`, `ahead` | addresses found in use · which to probe ahead of time |
 //! | `cache`, `record`, `free`, `circuits`, `batch` | what is committed, in memory · one lease, packed · free addresses · leases by circuit · what is pending |
 //! | [`offers`], [`probes`], `table` | in shared memory: offered addresses · who uses free ones · the tables they stand in |
@@ -46,6 +46,7 @@ mod rows;
 mod schema;
 mod snapshot;
 pub mod sqlite;
+mod standing;
 pub mod store;
 mod table;
 pub mod transfer;

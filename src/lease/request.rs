@@ -6,8 +6,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::engine::{LeaseManager, Scope, Standing};
+use super::engine::{LeaseManager, Scope};
 use super::offers::Holder;
+use super::standing::Standing;
 use super::store::{ClientRef, LeaseStore};
 use super::types::{Client, LeaseEvent, LeaseState, Timestamp};
 

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
 
+pub mod cable;
 pub mod crowd;
 pub mod dhcp;
 pub mod echo;
