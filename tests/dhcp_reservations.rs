@@ -20,6 +20,7 @@ const HOSTS: &str = "
         excluded: {mac: \"02:00:00:00:00:03\", ip: 10.77.0.150}
         laptop: {mac: [\"02:00:00:00:00:04\", \"02:00:00:00:00:05\"], ip: 10.77.0.11}
         by-hex: {client_id: \"ff:00:00:00:07:00:01\", ip: 10.77.0.12}
+        nearby: {circuit_id: \"port 9\", ip: 10.77.0.14}
         by-text: {client_id: \"server-1\", ip: 10.77.0.13}
         dynamic: {mac: \"02:00:00:00:00:06\", hostname: dynamic}
     behind:
@@ -118,7 +119,7 @@ fn host_is_found_by_its_circuit_and_remote_id_through_a_relay_only() {
     // Whoever is plugged in there has the address.
     assert_eq!(speaker.lease(&from_circuit(46, b"port 7", None)).yiaddr(), ip("10.78.0.10"));
     // Anybody on our own link can write such an option.
-    let forged = speaker.ask(&Question::discover(45).with(82, &sub(1, b"port 7")));
+    let forged = speaker.ask(&Question::discover(45).with(82, &sub(1, b"port 9")));
     assert!(last_octet(forged.yiaddr()) >= 100);
 }
 
