@@ -136,7 +136,8 @@ impl<'a> Layers<'a> {
     ///
     /// The subnet mask is sent when asked for, like every option: RFC 2131 table 3 does not require it. Where
     /// both it and the routers are sent, it goes first (RFC 2132 §3.3: MUST). A client that sends no list at
-    /// all has not said that it wants nothing: it gets everything, the basics first.
+    /// all has not said that it wants nothing: it gets everything, the basics first. But nobody is told unasked to do
+    /// without IPv4 (RFC 8925 §3.3).
     pub fn select(&self, list: Option<&[u8]>) -> Vec<(u8, &'a [u8])> {
         let mut chosen: Vec<(u8, &'a [u8])> = Vec::with_capacity(list.map_or(16, |list| list.len().min(64)));
         let mut seen = Codes::default();
@@ -152,7 +153,7 @@ impl<'a> Layers<'a> {
         let rest = if list.is_some() { OptionSet::always } else { OptionSet::codes };
         for code in self.codes(rest).iter() {
             if let Some(entry) = self.get(code)
-                && (entry.always || list.is_none())
+                && (entry.always || list.is_none() && code != code::V6_ONLY_PREFERRED)
                 && seen.insert(code)
             {
                 chosen.push((code, &entry.bytes));

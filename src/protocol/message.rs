@@ -40,6 +40,8 @@ pub mod code {
     pub const FQDN: u8 = 81;
     /// RFC 3046.
     pub const RELAY_INFORMATION: u8 = 82;
+    /// RFC 8925.
+    pub const V6_ONLY_PREFERRED: u8 = 108;
     /// RFC 2563.
     pub const AUTO_CONFIGURE: u8 = 116;
     /// RFC 3011.

@@ -21,6 +21,8 @@ pub const INFORM: u8 = 8;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// How often a question is asked before it counts as unanswered.
 const TRIES: usize = 5;
+/// How long an answer is waited for each time.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Codes that every OFFER and ACK has, or that echo what the client sent.
 const PROTOCOL: [u8; 8] = [51, 52, 53, 54, 58, 59, 61, 82];
 
@@ -244,7 +246,7 @@ impl Speaker {
     /// From this socket, to this port of loopback.
     pub fn from(socket: UdpSocket, port: u16) -> Self {
         socket.connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket }
     }
 
@@ -254,6 +256,14 @@ impl Speaker {
 
     fn hear(&self, xid: [u8; 4]) -> Option<Vec<u8>> {
         std::iter::from_fn(|| lab::receive_bytes(&self.socket)).find(|bytes| bytes[4..8] == xid)
+    }
+
+    /// An answer that has come already, or comes soon.
+    pub fn heard(&self, question: &Question) -> Option<Answer> {
+        self.socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let answer = self.hear(question.xid());
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        answer.map(Answer::new)
     }
 
     /// Asks until an answer comes.
@@ -314,6 +324,11 @@ pub fn ip(text: &str) -> Ipv4Addr {
 /// The value of an option that lists addresses.
 pub fn ips(texts: &[&str]) -> Vec<u8> {
     texts.iter().flat_map(|text| ip(text).octets()).collect()
+}
+
+/// Hex digits, with this between the octets.
+pub fn hex(bytes: &[u8], between: &str) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(between)
 }
 
 /// One option of option 82.
