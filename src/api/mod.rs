@@ -70,15 +70,24 @@ pub fn router(state: Arc<State>, door: Door) -> Router {
         .with_state(state)
 }
 
-/// The figures of every pool by name; pools beyond those that the shared memory has room for are left out.
+/// What stands in the place of a pool's name for the addresses that hosts of a subnet have reserved. No pool can be named
+/// so.
+const RESERVED: &str = "(reserved)";
+
+/// The figures of every pool by name, then of the reserved addresses of each subnet; what is beyond the room in the shared
+/// memory is left out.
 pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
-    let names =
-        config.dhcp.subnets.iter().flat_map(|subnet| subnet.pools.iter().map(move |pool| (subnet, pool)));
-    names
+    let subnets = &config.dhcp.subnets;
+    let pools = subnets.iter().flat_map(|subnet| subnet.pools.iter().map(move |pool| (subnet, Some(pool))));
+    let reserved = subnets.iter().map(|subnet| (subnet, None));
+    pools
+        .chain(reserved)
         .enumerate()
+        .filter(|(_, (subnet, pool))| pool.is_some() || subnet.hosts.iter().any(|host| host.ip.is_some()))
         .filter_map(|(index, (subnet, pool))| {
             let figures = shared.pool(index)?;
-            Some(PoolSnapshot { subnet: subnet.name.clone(), pool: pool.name.clone(), figures })
+            let pool = pool.map_or(RESERVED, |pool| &pool.name);
+            Some(PoolSnapshot { subnet: subnet.name.clone(), pool: pool.to_owned(), figures })
         })
         .collect()
 }

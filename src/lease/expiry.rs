@@ -9,12 +9,12 @@ use rusqlite::params;
 
 use super::cache::Spread;
 use super::engine::PoolGauge;
-use super::pools::Topology;
+use super::pools::{PoolSpec, SubnetSpec, Topology};
 use super::rows::signed;
 use super::schema::lease_columns;
 use super::sqlite::SqliteStore;
 use super::store::{RowRef, StoreError};
-use super::types::{HardwareAddress, LeaseEvent, LeaseState, PoolId, Timestamp};
+use super::types::{HardwareAddress, LeaseEvent, LeaseState, PoolId, SubnetId, Timestamp};
 
 /// All addresses of the lease file by the time they run out.
 #[derive(Debug)]
@@ -23,7 +23,31 @@ pub(super) struct Expiries {
     entries: HashMap<u32, Entry, Spread>,
     /// Those that something happens to: active leases and rests.
     order: BTreeSet<(Timestamp, u32)>,
+    /// By pool, leases in each state.
     states: Vec<[u64; 5]>,
+    /// By pool, addresses that are never given out of it.
+    blocked: Vec<u64>,
+    /// By subnet, what is reserved there and leases of it in each state.
+    reserved: Vec<ReservedGauge>,
+}
+
+/// Where an address is counted.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Nowhere,
+    Pool(PoolId),
+    Reserved(SubnetId),
+}
+
+/// Counts of the reserved addresses of one subnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReservedGauge {
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// Leases in each state, as in [`LeaseState::ALL`].
+    pub states: [u64; 5],
+    /// Addresses that are reserved.
+    pub size: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +55,7 @@ struct Entry {
     seq: u64,
     expires: Timestamp,
     state: LeaseState,
-    pool: Option<PoolId>,
+    place: Place,
 }
 
 /// A lease that ran out, or a rest that is over.
@@ -48,7 +72,16 @@ pub struct Ended {
 impl Expiries {
     pub(super) fn new(topology: Arc<Topology>) -> Self {
         let states = vec![[0; 5]; topology.pools().len()];
-        Self { topology, entries: HashMap::default(), order: BTreeSet::new(), states }
+        let blocked = |pool: &PoolSpec| pool.blocked().iter().map(|range| overlap(*range, pool.range)).sum();
+        let blocked = topology.pools().iter().map(blocked).collect();
+        let empty = |subnet: &SubnetSpec| ReservedGauge { subnet: subnet.id, states: [0; 5], size: 0 };
+        let mut reserved: Vec<ReservedGauge> = topology.subnets().iter().map(empty).collect();
+        for host in topology.hosts().iter().filter(|host| host.address.is_some()) {
+            if let Some(gauge) = reserved.get_mut(usize::from(host.subnet.0)) {
+                gauge.size += 1;
+            }
+        }
+        Self { topology, entries: HashMap::default(), order: BTreeSet::new(), states, blocked, reserved }
     }
 
     pub(super) fn clear(&mut self) {
@@ -57,12 +90,8 @@ impl Expiries {
 
     /// Takes a row of the log.
     pub(super) fn apply(&mut self, row: &RowRef<'_>) {
-        let entry = Entry {
-            seq: row.seq,
-            expires: row.expires,
-            state: row.state,
-            pool: self.topology.dynamic_pool_of(row.address),
-        };
+        let entry =
+            Entry { seq: row.seq, expires: row.expires, state: row.state, place: self.place_of(row.address) };
         let entry = (row.event != LeaseEvent::Deleted).then_some(entry);
         self.replace(u32::from(row.address), row.seq, entry);
     }
@@ -128,13 +157,25 @@ impl Expiries {
 
     /// Counts by pool.
     pub(super) fn gauges(&self) -> Vec<PoolGauge> {
-        let gauge = |(pool, states): (&super::pools::PoolSpec, &[u64; 5])| {
-            let blocked: u64 = pool.blocked().iter().map(|range| overlap(*range, pool.range)).sum();
+        let counts = self.topology.pools().iter().zip(&self.states).zip(&self.blocked);
+        let gauge = |((pool, states), blocked): ((&PoolSpec, &[u64; 5]), &u64)| {
             let known: u64 = states.iter().sum();
             let size = pool.range.size();
             PoolGauge { pool: pool.id, states: *states, free: size.saturating_sub(blocked + known), size }
         };
-        self.topology.pools().iter().zip(&self.states).map(gauge).collect()
+        counts.map(gauge).collect()
+    }
+
+    /// Counts of reserved addresses, by subnet, where there are any.
+    pub(super) fn reserved_gauges(&self) -> Vec<ReservedGauge> {
+        self.reserved.iter().filter(|gauge| gauge.size > 0).copied().collect()
+    }
+
+    fn place_of(&self, address: Ipv4Addr) -> Place {
+        if self.topology.reserved_for(address).is_some() {
+            return self.topology.subnet_of(address).map_or(Place::Nowhere, Place::Reserved);
+        }
+        self.topology.dynamic_pool_of(address).map_or(Place::Nowhere, Place::Pool)
     }
 
     fn replace(&mut self, address: u32, seq: u64, entry: Option<Entry>) {
@@ -157,8 +198,14 @@ impl Expiries {
     }
 
     fn count(&mut self, entry: Entry, more: bool) {
-        let pool = entry.pool.and_then(|pool| self.states.get_mut(usize::from(pool.0)));
-        if let Some(count) = pool.and_then(|states| states.get_mut(usize::from(entry.state.number()))) {
+        let states = match entry.place {
+            Place::Nowhere => None,
+            Place::Pool(pool) => self.states.get_mut(usize::from(pool.0)),
+            Place::Reserved(subnet) => {
+                self.reserved.get_mut(usize::from(subnet.0)).map(|gauge| &mut gauge.states)
+            }
+        };
+        if let Some(count) = states.and_then(|states| states.get_mut(usize::from(entry.state.number()))) {
             *count = if more { *count + 1 } else { count.saturating_sub(1) };
         }
     }

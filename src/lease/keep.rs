@@ -10,7 +10,7 @@ use crate::config::model::{Durability, HistoryLimits};
 
 use super::clock::LeaseClock;
 use super::engine::PoolGauge;
-use super::expiry::{Ended, Expiries};
+use super::expiry::{Ended, Expiries, ReservedGauge};
 use super::fold::{Plan, prune};
 use super::history::{Walk, too_large};
 use super::pools::Topology;
@@ -142,6 +142,11 @@ impl Keeper {
     /// Counts by pool.
     pub fn gauges(&self) -> Vec<PoolGauge> {
         self.expiries.gauges()
+    }
+
+    /// Counts of reserved addresses, by subnet.
+    pub fn reserved_gauges(&self) -> Vec<ReservedGauge> {
+        self.expiries.reserved_gauges()
     }
 
     /// Ends what has run out at `now`, in one transaction; what is due may be more.

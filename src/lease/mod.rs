@@ -57,7 +57,7 @@ pub use admin::{Freed, ImportRow, Imported, Refusal};
 pub use ahead::Ahead;
 pub use clock::LeaseClock;
 pub use engine::{Access, Declined, EngineSettings, LeaseManager, Offered, PoolGauge, Released, Scope};
-pub use expiry::Ended;
+pub use expiry::{Ended, ReservedGauge};
 pub use hosts::{HostId, HostSpec};
 pub use keep::{Keeper, Step};
 pub use offers::{OFFER_WORDS, Offers};

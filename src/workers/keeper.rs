@@ -166,5 +166,12 @@ impl<'a> Worker<'a> {
                 PoolFigures { addresses: gauge.size - blocked, free: gauge.free, leases: gauge.states };
             self.context.shared.set_pool(usize::from(gauge.pool.0), &figures);
         }
+        // Behind the pools: the reserved addresses of each subnet.
+        let pools = self.context.config.dhcp.subnets.iter().map(|subnet| subnet.pools.len()).sum::<usize>();
+        for gauge in self.keeper.reserved_gauges() {
+            let free = gauge.size.saturating_sub(gauge.states.iter().sum());
+            let figures = PoolFigures { addresses: gauge.size, free, leases: gauge.states };
+            self.context.shared.set_pool(pools + usize::from(gauge.subnet.0), &figures);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::memory::MemoryStore;
 use super::*;
-use crate::config::model::Host;
+use crate::config::model::{HistoryLimits, Host};
 
 /// One pool 10.0.0.100-.109; `inside` and `outside` of it reserved for client 1 (two hardware addresses: 1 and 2) and
 /// client 3.
@@ -185,4 +185,23 @@ fn hosts_are_found_by_client_id_and_circuit_too() {
     assert_eq!(find(circuit(Some(b"switch"))), Some(HostId(2)), "what fits more closely");
     assert_eq!(find(circuit(Some(b"other"))), Some(HostId(1)));
     assert_eq!(find(client(1)), None);
+}
+
+#[test]
+fn leases_of_reserved_addresses_are_counted_by_subnet() {
+    let hosts = || vec![host("in", &[1], Some("10.0.0.105")), host("out", &[3], Some("10.0.0.10"))];
+    let file = sqlite::File::new();
+    let topology = topology(hosts());
+    let mut engine = file.manager(&topology, Offers::private());
+    for n in [1, 3, 50] {
+        let host = topology.host_of(topology.link_of(SubnetId(0)), &ClientRef::from(&client(n)));
+        let scope = Scope { host, ..LAN };
+        let address = engine.at(START, |m| offered(m.discover(&client(n), &scope, None))).unwrap();
+        engine.at(START, |m| m.request(&client(n), &scope, Ask::Selecting(address), &hour));
+    }
+    let limits = HistoryLimits { keep: Duration::from_secs(90), max_size: 1 << 20 };
+    let keeper = Keeper::open(&file.path(), topology, limits).unwrap();
+    let reserved = keeper.reserved_gauges();
+    assert_eq!(reserved, [ReservedGauge { subnet: SubnetId(0), states: [2, 0, 0, 0, 0], size: 2 }]);
+    assert_eq!((keeper.gauges()[0].states[0], keeper.gauges()[0].free), (1, 8));
 }
