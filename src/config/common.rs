@@ -10,7 +10,7 @@ use super::address::Unicast;
 use super::leaf::Field;
 use super::model::{Boot, Common, IdentifyBy, LeaseTime};
 use super::section::Section;
-use super::units::show_duration;
+use super::units::{INFINITE, LONGEST, Span, show_duration};
 
 const BUILT_IN: LeaseTime = LeaseTime {
     default: Duration::from_secs(3_600),
@@ -34,13 +34,13 @@ impl GivenTimes {
     pub(super) fn read(section: &Section<'_>, above: Self) -> Self {
         let times = section.child("lease_time");
         let one = |key: &str| {
-            let longest = super::units::LONGEST;
-            let value = times.find::<Duration>(key)?;
-            if !(SHORTEST..=longest).contains(&value) || value.subsec_nanos() > 0 {
-                let (least, most) = (show_duration(SHORTEST), show_duration(longest));
+            let Span(value) = times.find(key)?;
+            let fits = (SHORTEST..=LONGEST).contains(&value) && value.subsec_nanos() == 0;
+            if !(fits || value == INFINITE) {
+                let (least, most) = (show_duration(SHORTEST), show_duration(LONGEST));
                 let reason =
                     format!("{} is no lease time; it must be {least} to {most}", show_duration(value));
-                times.error(key, format!("{reason}, in whole seconds"), None);
+                times.error(key, format!("{reason}, in whole seconds, or infinite"), None);
                 return None;
             }
             Some(value)
@@ -75,7 +75,7 @@ impl GivenTimes {
     /// The times in force.
     pub(super) fn resolve(self) -> LeaseTime {
         let least = self.min.unwrap_or(Duration::ZERO);
-        let most = self.max.unwrap_or(super::units::LONGEST);
+        let most = self.max.unwrap_or(INFINITE);
         // Where min is above max, an error was noted and the result is not used.
         let default = self.default.unwrap_or_else(|| BUILT_IN.default.min(most).max(least));
         LeaseTime {

@@ -13,6 +13,9 @@ const DAY: u64 = 24 * HOUR;
 /// Longest duration accepted: 100 years. It fits the 32 bits of a lease time (RFC 2132 §9.2) without meaning "for ever".
 pub(super) const LONGEST: Duration = Duration::from_secs(36_500 * DAY);
 
+/// A lease that never ends: what all ones mean on the wire (RFC 2131 §3.3).
+pub(super) const INFINITE: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// What a duration is, in a refusal.
 const EXAMPLES: &str = "a duration such as 90s, 10m, 1h or 7d";
 
@@ -51,6 +54,19 @@ impl Leaf for Duration {
     }
 }
 
+/// A duration that may be `infinite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span(pub(super) Duration);
+
+impl Leaf for Span {
+    fn read(value: &Value) -> Result<Self, Fault> {
+        match text(value) {
+            Some(word) if word.eq_ignore_ascii_case("infinite") => Ok(Self(INFINITE)),
+            Some(_) | None => Duration::read(value).map(Self),
+        }
+    }
+}
+
 /// Why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -83,6 +99,9 @@ fn sum_of_parts(given: &str) -> Option<Duration> {
 
 /// The duration as a user would write it: `90s`, `10m`, `150ms`.
 pub(super) fn show_duration(duration: Duration) -> String {
+    if duration == INFINITE {
+        return "infinite".to_owned();
+    }
     let seconds = duration.as_secs();
     if duration.subsec_nanos() > 0 {
         return format!("{}ms", duration.as_secs_f64() * 1_000.0);

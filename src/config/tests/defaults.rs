@@ -114,6 +114,21 @@ fn later_sources_win_key_by_key_and_lists_are_replaced() {
 }
 
 #[test]
+fn lease_times_may_be_infinite() {
+    let text = "dhcp:
+  interfaces: lo
+  lease_time: {max: infinite}
+  subnets:
+    a: {network: 10.0.0.0/24, lease_time: infinite}
+    b: {network: 10.0.1.0/24}";
+    let subnets = load(text).unwrap().config.dhcp.subnets;
+    let for_ever = Duration::from_secs(u32::MAX.into());
+    let [a, b] = [&subnets[0], &subnets[1]].map(|subnet| subnet.common.lease_time);
+    assert_eq!((a.default, a.max), (for_ever, for_ever));
+    assert_eq!((b.default, b.max), (Duration::from_secs(3600), for_ever));
+}
+
+#[test]
 fn null_is_a_value() {
     assert_eq!(config_of("api: {listen: null}", &[]).api.listen, None);
     assert_eq!(config_of("api: {listen: 127.0.0.1:1}", &["api.listen="]).api.listen, None);

@@ -176,7 +176,7 @@ fn subnets_and_pools_must_make_sense() {
         ("renew_at: 1", "lan.renew_at: 1 is not a fraction; it must lie between 0 and 1"),
         (
             "lease_time: 5s",
-            "lan.lease_time.default: 5s is no lease time; it must be 10s to 36500d, in whole seconds",
+            "lan.lease_time.default: 5s is no lease time; it must be 10s to 36500d, in whole seconds, or infinite",
         ),
         ("lease_time: {min: 2h, default: 1h}", "lan.lease_time: min (2h) is longer than default (1h)"),
         (
