@@ -59,7 +59,7 @@ pub struct Pipeline {
     config: Arc<Config>,
     topology: Arc<Topology>,
     interfaces: Vec<InterfaceInfo>,
-    /// By [`PoolId`]: the places of subnet and pool in the configuration.
+    /// By [`crate::lease::PoolId`]: the places of subnet and pool in the configuration.
     pools: Vec<(usize, usize)>,
     /// Server identifiers that the configuration names.
     server_ids: Vec<Ipv4Addr>,
@@ -148,7 +148,7 @@ pub fn check(config: &Config) -> Vec<(String, String, Option<String>)> {
 }
 
 impl Pipeline {
-    /// For a configuration that has passed [`check`]. The interfaces are those of `dhcp.interfaces` that exist; the
+    /// For a configuration that has passed [`check()`]. The interfaces are those of `dhcp.interfaces` that exist; the
     /// rates are those that all workers share, or the default for a dry run.
     pub fn new(
         config: Arc<Config>,

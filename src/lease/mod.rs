@@ -12,7 +12,7 @@
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
 //! | `admin` | what an administrator may do to leases: free an address, import |
-//! | [`reader`], [`past`], `snapshot` | leases and who held them, for people · all leases for a dry run |
+//! | [`reader`], [`past()`], `snapshot` | leases and who held them, for people · all leases for a dry run |
 //! | [`transfer`], [`when`] | one lease as columns of text and back · times likewise |
 //! | [`clock`] | lease time |
 //! | [`hash`] | the one hash |
