@@ -3,23 +3,11 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use super::world::{Sent, config, ip, pool};
-use crate::config::model::{Boot, Class, Condition, Field, Options};
+use super::world::{Sent, class, config, ip, pool};
+use crate::config::model::{Class, Condition, Field};
 use crate::dhcp::classes::{ClassSet, Classes, Facts};
 use crate::lease::PoolId;
 use crate::protocol::DhcpParser;
-
-fn class(name: &str, condition: Condition) -> Class {
-    Class {
-        name: name.into(),
-        order: 0,
-        condition,
-        drop: false,
-        lease_time: None,
-        boot: Boot::default(),
-        options: Options::new(),
-    }
-}
 
 fn field(field: Field, patterns: &[&str]) -> Condition {
     Condition::Field(field, patterns.iter().map(|pattern| pattern.parse().unwrap()).collect())

@@ -3,22 +3,10 @@
 use serde_json::json;
 
 use super::exchange::{Server, mac};
-use super::world::{Sent, ip, options, pool};
+use super::world::{Sent, class, ip, options, pool};
 use crate::config::model::*;
 use crate::dhcp::{Destination, Outcome, ReplyKind, Silence, What};
 use crate::protocol::tests::wire::Wire;
-
-fn class(name: &str, condition: Condition) -> Class {
-    Class {
-        name: name.into(),
-        order: 0,
-        condition,
-        drop: false,
-        lease_time: None,
-        boot: Boot::default(),
-        options: Options::new(),
-    }
-}
 
 fn vendor(pattern: &str) -> Condition {
     Condition::Field(Field::VendorClass, vec![pattern.parse().unwrap()])

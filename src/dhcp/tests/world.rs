@@ -56,6 +56,18 @@ pub(super) fn pool(name: &str, range: &str) -> Pool {
     }
 }
 
+pub(super) fn class(name: &str, condition: Condition) -> Class {
+    Class {
+        name: name.into(),
+        order: 0,
+        condition,
+        drop: false,
+        lease_time: None,
+        boot: Boot::default(),
+        options: Options::new(),
+    }
+}
+
 pub(super) fn subnet(name: &str, network: &str, pools: Vec<Pool>) -> Subnet {
     Subnet {
         name: name.into(),
