@@ -26,6 +26,8 @@ use super::types::{HardwareAddress, Timestamp};
 /// Words of shared memory that the probe results take (260 KiB).
 pub const PROBE_WORDS: usize = HEADER + RELAYED + Table::WORDS;
 
+/// So long the packet may take that goes on although nobody could be asked.
+const PASSED_SECS: u32 = 2;
 /// How long an address counts as clear, in seconds.
 const CLEAR_SECS: u32 = 600;
 /// With less left than this it is probed again.
@@ -135,6 +137,11 @@ impl Probes {
             again.then_some((Kind::Clear, 0, CLEAR_SECS))
         })
         .is_some_and(|(known, _)| known != Kind::Used)
+    }
+
+    /// Nobody could be asked: the packet that waits goes on, and nothing is known for longer than that.
+    pub fn pass(&self, address: Ipv4Addr, now: Timestamp) {
+        self.change(address, now, |known, _| (known == Kind::Asked).then_some((Kind::Clear, 0, PASSED_SECS)));
     }
 
     /// Somebody with this hardware address, where it is known, answered for an address, or announced it; `wants`: it
@@ -341,6 +348,16 @@ mod tests {
         assert_eq!(probes.find(ADDRESS, &mac(1), later), Finding::Used);
         probes.forget(ADDRESS);
         assert_eq!(probes.find(ADDRESS, &mac(1), later), Finding::Unknown);
+    }
+
+    #[test]
+    fn what_nobody_could_be_asked_passes_for_a_moment_only() {
+        let probes = Probes::private();
+        probes.ask(ADDRESS, None, 2, NOW);
+        probes.pass(ADDRESS, NOW);
+        assert_eq!(probes.find(ADDRESS, &mac(1), NOW), Finding::Clear);
+        assert!(probes.is_stale(ADDRESS, NOW));
+        assert_eq!(probes.find(ADDRESS, &mac(1), NOW.plus(PASSED_SECS)), Finding::Unknown);
     }
 
     #[test]

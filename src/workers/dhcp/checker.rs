@@ -76,6 +76,7 @@ impl Checker {
                 }
                 self.probes.ask(park.address, Some(&park.client), self.asked_secs, now);
                 if !self.prober.ask(park.address, park.method) {
+                    self.probes.pass(park.address, now);
                     self.parked.give_up(park.address, at);
                 }
             }
@@ -128,7 +129,9 @@ impl Checker {
         for (address, method) in burst {
             batch.account.probed(method, true);
             self.probes.ask(address, None, self.asked_secs, batch.now());
-            self.prober.ask(address, method);
+            if !self.prober.ask(address, method) {
+                self.probes.forget(address);
+            }
         }
     }
 
@@ -139,7 +142,8 @@ impl Checker {
             Finding::Unknown => false,
         });
         // Whoever has answered meanwhile stays noted.
-        batch.account.silent(due.iter().filter(|one| probes.clear(one.park.address, now)).count());
+        let silent = due.iter().filter(|one| one.asked && probes.clear(one.park.address, now));
+        batch.account.silent(silent.count());
         due
     }
 

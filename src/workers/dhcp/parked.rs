@@ -27,6 +27,8 @@ pub(super) struct Waiting {
     deadline: Instant,
     /// When the question is asked once more: frames get lost.
     again: Option<Instant>,
+    /// Whether the question could be sent.
+    pub(super) asked: bool,
 }
 
 /// A packet in memory of its own.
@@ -59,10 +61,13 @@ impl Parked {
         Self { waiting: Vec::new(), timeout }
     }
 
-    /// An address is held for one client, so a packet for the same address is that client's, sent again: the latest counts.
+    /// Of the same client's packets for the same address the latest counts: it was sent again.
     pub(super) fn park(&mut self, packet: Owned, park: Park, now: Instant) -> Parking {
-        let same =
-            |other: &&mut Waiting| other.park.address == park.address && other.packet.socket == packet.socket;
+        let same = |other: &&mut Waiting| {
+            other.park.address == park.address
+                && other.park.client == park.client
+                && other.packet.socket == packet.socket
+        };
         if let Some(known) = self.waiting.iter_mut().find(same) {
             let (received, tries) = (known.packet.received, known.packet.tries);
             known.packet = Owned { received, tries, ..packet };
@@ -74,7 +79,8 @@ impl Parked {
             return Parking::Refused;
         }
         let (deadline, again) = (now + self.timeout, Some(now + self.timeout / 2));
-        self.waiting.push(Waiting { packet: Owned { tries, ..packet }, park, deadline, again });
+        let packet = Owned { tries, ..packet };
+        self.waiting.push(Waiting { packet, park, deadline, again, asked: true });
         Parking::Probe
     }
 
@@ -83,6 +89,7 @@ impl Parked {
         for one in self.waiting.iter_mut().filter(|one| one.park.address == address) {
             one.deadline = now;
             one.again = None;
+            one.asked = false;
         }
     }
 
@@ -142,7 +149,9 @@ mod tests {
         assert!(taken(parked.due(now, |_, _| false)).is_empty());
         assert_eq!(taken(parked.due(now, |address, _| address.octets()[3] == 2)), [2]);
         parked.give_up(Ipv4Addr::new(10, 0, 0, 3), now);
-        assert_eq!(taken(parked.due(now, |_, _| false)), [3]);
+        let due = parked.due(now, |_, _| false);
+        assert!(due.iter().all(|one| !one.asked), "its silence says nothing");
+        assert_eq!(taken(due), [3]);
         assert_eq!(parked.next(), Some(now + TIMEOUT / 2));
         assert_eq!(parked.ask_again(now + TIMEOUT / 2).len(), 1);
         assert_eq!(parked.ask_again(now + TIMEOUT / 2).len(), 0);
@@ -158,6 +167,15 @@ mod tests {
         assert_eq!(parked.park(packet(9), park(1), now + TIMEOUT / 2), Parking::Replaced);
         let due = parked.due(now + TIMEOUT, |_, _| false);
         assert_eq!(due.iter().map(|one| one.packet.bytes[0]).collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
+    fn packet_of_another_client_for_the_same_address_waits_by_itself() {
+        let (mut parked, now) = (Parked::new(TIMEOUT), Instant::now());
+        parked.park(packet(1), park(1), now);
+        let another = HardwareAddress::new(1, &[2, 0, 0, 0, 0, 9]).unwrap();
+        assert_eq!(parked.park(packet(2), Park { client: another, ..park(1) }, now), Parking::Probe);
+        assert_eq!(parked.due(now + TIMEOUT, |_, _| false).len(), 2);
     }
 
     #[test]
