@@ -147,6 +147,9 @@ fn show(told: &Explanation) -> String {
         }
     }
     let mut text = format!("{facts}\n");
+    if told.reason.as_deref() == Some("unknown-subnet") {
+        text += "\nhint: no subnet is attached there, holds the relay's address or lists it under relays\n";
+    }
     if !told.options.is_empty() {
         let mut options = table::new(&["option", "name", "value", "origin", "sent"]);
         for option in &told.options {
