@@ -119,6 +119,7 @@ cells! {
             Parked { },
         }
         "echo_daemon_security_events_total" "Events of the security stage" {
+            SecurityProxyArp { event = "proxy_arp" },
             SecuritySpoofed { event = "spoofed_address" },
             SecurityDenied { event = "denied" },
             SecurityNotAllowed { event = "not_allowed" },

@@ -181,6 +181,7 @@ impl Account {
 
     /// A host answers for so many addresses that it is not believed any more.
     pub(super) fn answers_for_all(&self, by: HardwareAddress) {
+        self.slot.count(Counter::SecurityProxyArp);
         event!(DhcpProxyArp, mac = by; "{by} answers for many addresses; its answers to probes are not believed for ten minutes");
     }
 
