@@ -57,7 +57,7 @@ const SHAPES: [(&str, Option<&str>); 4] = [
 fn shaped((range, excluded): (&str, Option<&str>)) -> Arc<Topology> {
     let mut lan = subnet("lan", "10.0.0.0/16", None, &[("main", range)]);
     lan.exclude.extend(excluded.map(|address| address.parse::<crate::config::AddressRange>().unwrap()));
-    Topology::lay_out(&common(), &[lan])
+    Topology::lay_out(&common(), &[lan], &[])
 }
 
 /// What clients were promised.

@@ -74,7 +74,7 @@ fn routers_reserved_and_excluded_addresses_are_never_given() {
     // Another spelling of the same option, at another level.
     lan.pools[0].options.insert("option-3".into(), serde_json::json!({"ip": "10.0.0.6"}));
     lan.exclude = vec!["10.0.0.3-10.0.0.4".parse().unwrap()];
-    let topology = Topology::lay_out(&common(), &[lan]);
+    let topology = Topology::lay_out(&common(), &[lan], &[]);
     let reserved = EngineSettings { reserved: vec![ip("10.0.0.5")], ..settings() };
     let mut engine = MemoryStore::default().manager_with(&topology, Offers::private(), reserved);
     let mut given: Vec<_> = (0..10).filter_map(|n| engine.discover_at(START, n)).collect();
@@ -110,7 +110,7 @@ fn pool_of_a_slash_16_full_but_one_address_finds_it() {
 fn second_pool_serves_when_the_first_is_full() {
     let one = subnet("a", "10.0.0.0/24", Some("s"), &[("p", "10.0.0.10-10.0.0.11")]);
     let two = subnet("b", "10.0.1.0/24", Some("s"), &[("p", "10.0.1.10-10.0.1.11")]);
-    let topology = Topology::lay_out(&common(), &[one, two]);
+    let topology = Topology::lay_out(&common(), &[one, two], &[]);
     assert_eq!(topology.link(SubnetId(1)), [SubnetId(1), SubnetId(0)]);
     let scope = Scope {
         subnets: topology.link(SubnetId(0)),
