@@ -44,6 +44,7 @@ mod unavailable;
 mod units;
 mod yaml;
 
+pub use identity::{hex_with_colons, with_colons};
 pub use model::Config;
 pub use network::{AddressRange, Network};
 pub use report::{Place, Problem, Report, Severity};
@@ -117,10 +118,10 @@ impl ConfigManager {
         for (key, reason, hint) in errors(&config) {
             reader.error(&key, reason, hint);
         }
-        let problems = reader.into_problems();
         for (key, reason, hint) in warnings(&config) {
             reader.warning(&key, reason, hint);
         }
+        let problems = reader.into_problems();
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(Report::new(problems));
         }
