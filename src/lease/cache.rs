@@ -114,11 +114,6 @@ impl Cache {
         }
     }
 
-    /// How many leases are known.
-    pub(super) fn len(&self) -> usize {
-        self.by_address.len()
-    }
-
     /// Takes a committed row; one that is older than what is known of its address changes nothing.
     pub(super) fn apply(&mut self, row: &RowRef<'_>) {
         let known = self.by_address.get(&u32::from(row.address)).copied();
@@ -310,6 +305,11 @@ impl Hasher for SpreadHasher {
         self.0 = mixed ^ mixed >> 32;
     }
 
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,10 +322,5 @@ mod tests {
         assert_eq!([&*names.get(places[7]), &*names.get(places[65_534])], ["7", "65534"]);
         assert_eq!(&*names.get(places[69_999]), "");
         assert_eq!(names.all.len(), 65_535, "and no more however often they are asked for");
-    }
-}
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

@@ -104,7 +104,7 @@ fn one_bad_row_keeps_out_all_of_them() {
         active(8, "10.0.0.102", 3),
         active(9, "10.1.0.10", 10),
     ];
-    let before = engine.lease_count();
+    let before = engine.gauges();
     let refused = engine.at(START, |m| m.import(rows, "line")).unwrap_err();
     let said: Vec<String> = refused.iter().map(|(place, refusal)| format!("{place}: {refusal}")).collect();
     assert_eq!(

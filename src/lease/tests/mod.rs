@@ -124,6 +124,11 @@ pub(super) fn offered(offered: Offered) -> Option<Ipv4Addr> {
     }
 }
 
+/// The current or last lease of a client on the link of `lan`.
+pub(super) fn lease_of<S>(engine: &LeaseManager<S>, n: u32) -> Option<Ipv4Addr> {
+    engine.binding(&client(n).key, engine.topology.link_of(SubnetId(0)))
+}
+
 /// Short forms for one message in a batch of its own.
 pub(super) trait Short {
     fn at<T>(&mut self, now: Timestamp, work: impl FnOnce(&mut Self) -> T) -> T;
