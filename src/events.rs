@@ -106,6 +106,8 @@ events! {
     DhcpLeaseDeclined "DHCP_LEASE_DECLINED" Warn;
     /// An address answered a conflict check although it is not leased; it rests.
     DhcpAddressConflict "DHCP_ADDRESS_CONFLICT" Warn;
+    /// One host answers for so many addresses that it must be a router with proxy ARP, or an attack.
+    DhcpProxyArp "DHCP_PROXY_ARP" Warn;
     /// A client that has an address was told options (DHCPINFORM).
     DhcpInformAnswered "DHCP_INFORM_ANSWERED" Debug;
     /// A client's request was refused by a DHCPNAK.

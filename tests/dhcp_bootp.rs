@@ -31,7 +31,7 @@ fn start(dhcp: &str) -> (Daemon, Speaker) {
 }
 
 #[test]
-fn bootp_client_gets_an_address_for_ever_in_one_packet_each_way() {
+fn bootp_client_gets_an_address_in_one_packet_each_way() {
     let (daemon, speaker) = start("");
     let reply = speaker.ask(&Question::bootp(1));
     assert_eq!(reply.kind(), None, "RFC 1534 §2: no option that is DHCP's alone");

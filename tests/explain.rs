@@ -175,7 +175,7 @@ fn origin_of_each_option_is_named() {
     let phone = Case::new(5).with(55, &[66]).with(60, b"snom").explain(&daemon);
     assert_eq!((origin(&phone, 66), origin(&phone, 17)), (from("class phones", true), None), "null hides");
     assert_eq!(phone["classes"], serde_json::json!(["phones"]));
-    assert_eq!(phone["pools"], serde_json::json!(["lan.main", "lan.phones"]));
+    assert_eq!(phone["pools"], serde_json::json!(["lan.phones", "lan.main"]));
     let printer = Case::new(7).with(55, &[12, 42]).explain(&daemon);
     assert_eq!(
         (origin(&printer, 12), origin(&printer, 42)),

@@ -78,6 +78,9 @@ enum Command {
     /// Act as a client: TCP echo, UDP echo, DHCP discover to release, with timings
     Probe(ProbeArgs),
     /// Tell what a client would get and why, without a packet: subnet, classes, reservation, pool, address, options
+    #[command(
+        after_help = "Offers that are open and probes of a running daemon are not known to it: an address that is held for another client may be named."
+    )]
     Explain(explain::ExplainArgs),
     /// Look at the leases, end, export and import them
     #[command(subcommand)]

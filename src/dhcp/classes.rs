@@ -81,12 +81,14 @@ impl Classes {
         }
     }
 
-    /// Those of `all` that are open to members of these classes.
+    /// Those of `all` that are open to members of these classes; the gated ones first, for they were made for them.
     pub fn pools<'a>(&self, all: &'a [PoolId], set: &ClassSet) -> Cow<'a, [PoolId]> {
         if all.iter().all(|pool| self.gate(*pool).is_none()) {
             return Cow::Borrowed(all);
         }
-        Cow::Owned(all.iter().copied().filter(|pool| self.admits(*pool, set)).collect())
+        let mut open: Vec<PoolId> = all.iter().copied().filter(|pool| self.admits(*pool, set)).collect();
+        open.sort_by_key(|pool| self.gate(*pool).is_none());
+        Cow::Owned(open)
     }
 
     fn gate(&self, pool: PoolId) -> Option<&[usize]> {

@@ -21,6 +21,8 @@ pub(super) struct Asker<'p> {
     pub(super) client: Client,
     /// Places in `dhcp.classes`, in the order in which they are applied.
     pub(super) classes: Vec<usize>,
+    /// Whether one of them is answered with silence.
+    dropped: bool,
     pub(super) host: Option<HostId>,
     pub(super) pools: Cow<'p, [PoolId]>,
     /// How an address is checked that is new to the client, if it is.
@@ -39,7 +41,7 @@ pub struct Whereabouts {
 }
 
 impl Pipeline {
-    /// Finds out who asks, or why nobody is answered.
+    /// Finds out who asks; an outcome where nobody can be told from others.
     pub(super) fn recognise<L: Leases>(
         &self,
         request: &Request<'_>,
@@ -57,19 +59,24 @@ impl Pipeline {
             relay: client.relay,
             interface,
         });
-        if self.classes.drops(&classes) {
-            return Err(Silence::Class.into());
-        }
         let host = link.subnets().first().and_then(|subnet| {
             self.topology.host_of(self.topology.link_of(*subnet), &ClientRef::from(&client))
         });
-        match self.security.judge_client(host.is_some()) {
-            Verdict::Allow => {}
-            Verdict::Refuse(refusal) => return Err(refusal.outcome(message, request.from)),
-        }
         let pools = self.classes.pools(link.pools(), &classes);
         let check = self.probe_method(request);
-        Ok(Asker { client, classes: classes.iter().collect(), host, pools, check })
+        let dropped = self.classes.drops(&classes);
+        Ok(Asker { client, classes: classes.iter().collect(), dropped, host, pools, check })
+    }
+
+    /// Whether a client is answered at all, now that it is known who it is.
+    pub(super) fn admit(&self, request: &Request<'_>, asker: &Asker<'_>) -> Result<(), Outcome> {
+        if asker.dropped {
+            return Err(Silence::Class.into());
+        }
+        match self.security.judge_client(asker.host.is_some()) {
+            Verdict::Allow => Ok(()),
+            Verdict::Refuse(refusal) => Err(refusal.outcome(&request.message, request.from)),
+        }
     }
 }
 

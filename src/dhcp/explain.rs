@@ -30,7 +30,7 @@ pub struct Explanation {
     pub reserved: Option<Ipv4Addr>,
     /// The pools that are open to it, as `SUBNET.NAME`.
     pub pools: Vec<String>,
-    /// `offer`, `ack`, `nak`, `bootp`, `done` or `silence`.
+    /// `offer`, `ack`, `nak`, `bootp`, `done`, `parked` or `silence`.
     pub outcome: String,
     /// Why it is met with silence.
     pub reason: Option<String>,
@@ -65,6 +65,8 @@ pub struct ExplainedOption {
     pub origin: String,
     /// Whether the reply carries it.
     pub sent: bool,
+    /// Why it does not.
+    pub unsent: Option<&'static str>,
 }
 
 impl Pipeline {
@@ -86,7 +88,7 @@ impl Pipeline {
                 self.tell_asker(&asker, &mut told);
                 let outcome = self.decide(&request, leases);
                 if let Outcome::Reply(reply) = &outcome {
-                    self.tell_reply(&asker, reply, &mut told);
+                    self.tell_reply(&request, &asker, reply, &mut told);
                 }
                 outcome
             }
@@ -121,7 +123,7 @@ impl Pipeline {
         told.pools = named.collect();
     }
 
-    fn tell_reply(&self, asker: &Asker<'_>, reply: &Reply, told: &mut Explanation) {
+    fn tell_reply(&self, request: &Request<'_>, asker: &Asker<'_>, reply: &Reply, told: &mut Explanation) {
         told.reply_to = Some(match reply.to {
             Destination::Unicast(to) => to.to_string(),
             Destination::Broadcast { port } => format!("255.255.255.255:{port}"),
@@ -143,15 +145,30 @@ impl Pipeline {
             told.boot_file = place.boot_file().map(str::to_owned);
         }
         let sent = message.options().filter(|(number, _)| *number != code::OVERLOAD);
-        told.options = sent.map(|(number, bytes)| option(number, bytes, place.as_ref(), true)).collect();
+        told.options = sent.map(|(number, bytes)| option(number, bytes, place.as_ref(), None)).collect();
         let in_force = place.as_ref().map(|place| place.options.iter()).into_iter().flatten();
         let rest = in_force.filter(|resolved| message.option(resolved.code).is_none());
-        told.options
-            .extend(rest.map(|resolved| option(resolved.code, &resolved.bytes, place.as_ref(), false)));
+        let routed = message.option(code::CLASSLESS_ROUTES).is_some();
+        let rest = rest.map(|resolved| {
+            let asked =
+                request.message.parameter_request_list().is_none_or(|list| list.contains(&resolved.code));
+            let unsent = match resolved.code {
+                code::ROUTERS | code::STATIC_ROUTES if asked && routed => "replaced by option 121",
+                _ if asked => "no room",
+                _ => "not asked for",
+            };
+            option(resolved.code, &resolved.bytes, place.as_ref(), Some(unsent))
+        });
+        told.options.extend(rest);
     }
 }
 
-fn option(number: u8, bytes: &[u8], place: Option<&Place<'_>>, sent: bool) -> ExplainedOption {
+fn option(
+    number: u8,
+    bytes: &[u8],
+    place: Option<&Place<'_>>,
+    unsent: Option<&'static str>,
+) -> ExplainedOption {
     let resolved =
         place.and_then(|place| place.options.get(number)).filter(|resolved| *resolved.bytes == *bytes);
     ExplainedOption {
@@ -159,7 +176,8 @@ fn option(number: u8, bytes: &[u8], place: Option<&Place<'_>>, sent: bool) -> Ex
         name: name(number),
         value: show(number, bytes),
         origin: resolved.map_or_else(|| "protocol".to_owned(), |resolved| origin(&resolved.origin)),
-        sent,
+        sent: unsent.is_none(),
+        unsent,
     }
 }
 

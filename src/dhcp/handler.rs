@@ -32,6 +32,9 @@ impl Pipeline {
             Ok(asker) => asker,
             Err(outcome) => return outcome,
         };
+        if let Err(outcome) = self.admit(request, &asker) {
+            return outcome;
+        }
         let talk = Talk { request, asker: &asker, scope: asker.scope(link) };
         match request.message.kind() {
             MessageType::Discover => self.discover(&talk, leases),
@@ -63,21 +66,26 @@ impl Pipeline {
                 reply(self.granting(talk, grant, self.event(talk.request, What::Offered, Some(address))))
             }
             Offered::Probe(address) => park(talk, address),
-            Offered::Exhausted => self.exhausted(talk),
+            Offered::Exhausted => self.turned_away(talk),
         }
     }
 
     /// A client that asks whether it may choose an address of its own (RFC 2563 §2.3) is told so, where the
     /// configuration says; all others are met with silence.
-    fn exhausted(&self, talk: &Talk<'_>) -> Outcome {
-        let event = self.event(talk.request, What::Exhausted, None);
-        let asked = talk.request.message.auto_configure().is_some();
+    fn turned_away(&self, talk: &Talk<'_>) -> Outcome {
+        // Where no pool is open to the client, none is exhausted: no reason for an alarm.
+        let (reason, event) = match talk.scope.pools {
+            [] => (Silence::NoPool, None),
+            _ => (Silence::Exhausted, self.event(talk.request, What::Exhausted, None)),
+        };
+        let message = &talk.request.message;
+        let asked = message.kind() == MessageType::Discover && message.auto_configure().is_some();
         let first = talk.scope.subnets.first().filter(|_| asked);
         match first.and_then(|first| self.place_in(talk.asker, *first, None)) {
             Some(place) if place.options.get(code::AUTO_CONFIGURE).is_some() => {
                 reply(self.turning_away(talk, &place, event))
             }
-            _ => Outcome::Silence { reason: Silence::Exhausted, event },
+            _ => Outcome::Silence { reason, event },
         }
     }
 
@@ -92,6 +100,10 @@ impl Pipeline {
             return Silence::OtherServer.into();
         }
         match ask(request) {
+            // Nobody has looked yet whether somebody uses what we have not offered.
+            Ok(Ask::Selecting(address)) if leases.must_probe(&asker.client, scope, address) => {
+                park(talk, address)
+            }
             Ok(ask) => self.grant(talk, ask, leases),
             Err(silence) => silence.into(),
         }
@@ -153,8 +165,8 @@ impl Pipeline {
         }
     }
 
-    /// RFC 951, RFC 1534 §2: one packet each way, and no word of the time, so what is given is given for ever. A client
-    /// that knows its address is told the rest.
+    /// RFC 951, RFC 1534 §2: one packet each way, and no word of the time. A client that knows its address is told the
+    /// rest.
     fn bootp<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
         let request = talk.request;
         if !request.message.ciaddr().is_unspecified() {
@@ -177,18 +189,14 @@ impl Pipeline {
                 leases.withdraw_offer(&talk.asker.client, &talk.scope);
                 Silence::Bootp.into()
             }
-            Offered::Exhausted => Outcome::Silence {
-                reason: Silence::Exhausted,
-                event: self.event(request, What::Exhausted, None),
-            },
+            Offered::Exhausted => self.turned_away(talk),
         }
     }
 
     /// RFC 2131 §4.3.5: parameters for an address that was not leased from us; no lease is made.
     ///
-    /// The answer goes to an address that the sender names, so it must be one of the link's, and not a stranger's:
-    /// the sender's own, one that we leased to it, or one that a relay vouches for. A client that leaves ciaddr empty
-    /// against table 5 is answered at its source address.
+    /// The answer goes to an address that the sender names, so it must be one of the link's, and not a stranger's. A
+    /// client that leaves ciaddr empty against table 5 is answered at its source address.
     fn inform<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
         let Talk { request, asker, scope } = talk;
         let (ciaddr, source) = (request.message.ciaddr(), *request.from.ip());
@@ -208,21 +216,23 @@ impl Pipeline {
         let Some(place) = place else {
             return Silence::UnknownSubnet.into();
         };
-        if !(on_loopback || relayed || client == source || leases.holds(&asker.client, client)) {
+        let known = leases.holds(&asker.client, client);
+        let Some(to) = self.informed_at(request, client, known) else {
             return Silence::Stranger.into();
-        }
+        };
         let event = self.event(request, What::Informed, Some(client));
-        reply(self.informing(talk, &place, client, event))
+        reply(self.informing(talk, &place, to, event))
     }
 
-    /// How long the client may have an address.
+    /// How long the client may have an address. A BOOTP client never says that it is done, nor that it goes on: it has
+    /// the longest time there is, and afterwards the address goes to another only if nobody answers there.
     fn lease_secs(&self, talk: &Talk<'_>, address: Ipv4Addr) -> u32 {
-        if talk.request.message.kind() == MessageType::Bootp {
-            return terms::INFINITE_SECS;
-        }
+        let message = &talk.request.message;
+        let bootp = message.kind() == MessageType::Bootp;
+        let asked = if bootp { Some(terms::INFINITE_SECS) } else { message.lease_time_secs() };
         // The engine names addresses of this generation only, so a place is always found.
         let place = self.place(talk.asker, address);
-        place.map_or(0, |place| terms::lease_secs(place.lease_time(), talk.request.message.lease_time_secs()))
+        place.map_or(0, |place| terms::lease_secs(place.lease_time(), asked))
     }
 
     /// A RELEASE or DECLINE to another server; one without an identifier counts as meant for us.
@@ -276,6 +286,8 @@ fn ask(request: &Request<'_>) -> Result<Ask, Silence> {
         (Some(_), Some(requested), None) => Ok(Ask::Selecting(requested)),
         (Some(_), None, None) => Err(Silence::Incomplete),
         (None, Some(requested), None) => Ok(Ask::InitReboot(requested)),
+        // Who names us as its server answers an offer (§4.3.2), whatever it has now.
+        (Some(_), Some(requested), Some(ciaddr)) if requested != ciaddr => Ok(Ask::Selecting(requested)),
         (_, _, Some(ciaddr)) => {
             Ok(if is_broadcast(request) { Ask::Rebinding(ciaddr) } else { Ask::Renewing(ciaddr) })
         }

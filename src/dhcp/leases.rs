@@ -21,6 +21,8 @@ pub trait Leases {
         ask: Ask,
         lease_secs: &dyn Fn(Ipv4Addr) -> u32,
     ) -> Answer;
+    /// Whether an address must be probed before it is granted to a client that we have not offered it to.
+    fn must_probe(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> bool;
     /// What a relay told of the client of this hardware address that has the address leased now.
     fn whereabouts(&self, address: Ipv4Addr, hardware: &HardwareAddress) -> Option<Whereabouts>;
     /// Whether the client has this address leased now.
@@ -48,6 +50,10 @@ impl<S: LeaseStore> Leases for LeaseManager<S> {
         lease_secs: &dyn Fn(Ipv4Addr) -> u32,
     ) -> Answer {
         Self::request(self, client, scope, ask, lease_secs)
+    }
+
+    fn must_probe(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> bool {
+        Self::must_probe(self, client, scope, address)
     }
 
     fn whereabouts(&self, address: Ipv4Addr, hardware: &HardwareAddress) -> Option<Whereabouts> {

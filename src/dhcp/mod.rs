@@ -5,11 +5,13 @@
 //! Packet ── accept ─▶ Request ── handle ─▶ Outcome
 //!           │                    │
 //!           │ parser    bytes → DhcpMessage (protocol layer)
-//!           │ security  is it heard at all
+//!           │ security  is it heard at all: addresses, patterns, relays, rates
 //!           │ scope     which link, hence which subnets and pools
-//!           │ client    who asks
+//!                                │ client    who asks: identity, classes, reservation, open pools
 //!                                │ handler   one function per message type; asks the lease engine
-//!                                │ options   global → subnet → pool, filtered by what was asked for
+//!                                │ check     whether the address is probed first: then the packet waits
+//!                                │ place     the levels that hold: subnet, pool, classes, host
+//!                                │ options   global → subnet → pool → class → host, filtered by what was asked for
 //!                                │ reply     header, destination, encoding
 //! ```
 //! The worker commits between `handle` and the sending of what [`Outcome::Reply`] holds.
@@ -51,7 +53,7 @@ use options::OptionsManager;
 pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};
 use rate::Rates;
 use scope::{LinkId, ScopeTable};
-use security::{SecurityManager, Verdict};
+use security::{Refusal, SecurityManager, Verdict};
 
 /// Everything that a generation needs to answer packets, worked out once.
 #[derive(Debug)]
@@ -205,9 +207,27 @@ impl Pipeline {
             .scopes
             .find(&self.topology, &message, at, packet.to, self.config.dhcp.subnet_selection)
             .ok_or(Silence::UnknownSubnet)?;
+        if let Some(refusal) = self.nobodys(&message, interface) {
+            return Err(refusal.outcome(&message, packet.from));
+        }
         let dhcp = &self.config.dhcp;
         let rapid = dhcp.rapid_commit && message.kind() == MessageType::Discover && message.rapid_commit();
         Ok(Request { rapid, message, link, interface: at, from: packet.from, to: packet.to })
+    }
+
+    /// A network's own and its broadcast address are no relay's and no client's: an answer there would go to the whole
+    /// link. Nor are we a relay of our own.
+    fn nobodys(&self, message: &DhcpMessage<'_>, interface: &InterfaceInfo) -> Option<Refusal> {
+        let of_a_host = |address: Ipv4Addr| {
+            let subnet = self.topology.subnet_of(address).and_then(|id| self.topology.subnet(id));
+            subnet.is_none_or(|subnet| subnet.network.is_host(address))
+        };
+        let own = |address| interface.addresses.iter().any(|(own, _)| *own == address);
+        let wrong_relay = |relay| !of_a_host(relay) || (!interface.loopback && own(relay));
+        if message.relay().is_some_and(wrong_relay) {
+            return Some(Refusal::RelayAddress);
+        }
+        (!message.ciaddr().is_unspecified() && !of_a_host(message.ciaddr())).then_some(Refusal::ClientAddress)
     }
 
     /// Step 3: what becomes of it. Nothing may leave before the engine's changes are committed.

@@ -114,6 +114,8 @@ pub enum Silence {
     OtherServer,
     /// No address is free.
     Exhausted,
+    /// No pool is open to the client.
+    NoPool,
     /// INFORM for an address that is not the sender's as far as can be told.
     Stranger,
     /// The client belongs to a class that is dropped.
@@ -146,6 +148,7 @@ impl Silence {
             Self::BareRequest => Counter::DropBareRequest,
             Self::OtherServer => Counter::DropOtherServer,
             Self::Exhausted => Counter::DropExhausted,
+            Self::NoPool => Counter::DropNoPool,
             Self::NotHolder => Counter::DropNotHolder,
             Self::NoServerAddress => Counter::DropNoServerAddress,
             Self::Stranger => Counter::DropStranger,

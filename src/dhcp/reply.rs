@@ -69,12 +69,26 @@ impl Pipeline {
         let request = talk.request;
         let place = self.place(talk.asker, grant.address).ok_or(Silence::UnknownSubnet)?;
         let ciaddr = match grant.kind {
-            // Table 3: 0 in an OFFER, "'ciaddr' from DHCPREQUEST or 0" in an ACK.
-            ReplyKind::Ack => request.message.ciaddr(),
-            ReplyKind::Offer | ReplyKind::Bootp | ReplyKind::Nak => Ipv4Addr::UNSPECIFIED,
+            // Table 3: 0 in an OFFER, "'ciaddr' from DHCPREQUEST or 0" in an ACK. Only what is confirmed by it counts.
+            ReplyKind::Ack if request.message.ciaddr() == grant.address => grant.address,
+            ReplyKind::Ack | ReplyKind::Offer | ReplyKind::Bootp | ReplyKind::Nak => Ipv4Addr::UNSPECIFIED,
         };
         let to = self.destination(request, ciaddr, grant.address);
         self.positive(request, grant.kind, &place, Some(grant), (ciaddr, grant.address), to, event)
+    }
+
+    /// Where the answer to an INFORM goes: "directly to the address given in the 'ciaddr' field" (RFC 2131 §4.3.5), but
+    /// only if it is the client's as far as can be told: the sender's own, or one that it holds (`known`). A relay is
+    /// answered itself otherwise, and reaches its client. None: a stranger's.
+    pub(super) fn informed_at(
+        &self,
+        request: &Request<'_>,
+        client: Ipv4Addr,
+        known: bool,
+    ) -> Option<Destination> {
+        let direct = || (known || client == *request.from.ip()).then(|| unicast(client, CLIENT_PORT));
+        let relayed = || request.message.relay().map(|relay| unicast(relay, SERVER_PORT));
+        self.sender_on_loopback(request).or_else(direct).or_else(relayed)
     }
 
     /// ACK of an INFORM: no lease time and no yiaddr (RFC 2131 §4.3.5).
@@ -82,12 +96,10 @@ impl Pipeline {
         &self,
         talk: &Talk<'_>,
         place: &Place<'_>,
-        client: Ipv4Addr,
+        to: Destination,
         event: Option<Event>,
     ) -> Result<Reply, Silence> {
         let request = talk.request;
-        // "directly to the address given in the 'ciaddr' field", relay or not (§4.3.5).
-        let to = self.sender_on_loopback(request).unwrap_or(unicast(client, CLIENT_PORT));
         let addresses = (request.message.ciaddr(), Ipv4Addr::UNSPECIFIED);
         let bootp = request.message.kind() == MessageType::Bootp;
         let kind = if bootp { ReplyKind::Bootp } else { ReplyKind::Ack };
@@ -159,7 +171,8 @@ impl Pipeline {
         let suffix = self.config.dhcp.fqdn.suffix.as_deref();
         let name = message.fqdn().and_then(|sent| fqdn::answer(sent, suffix, hostname));
         if let Some(name) = &name {
-            wanted.insert(0, (code::FQDN, name));
+            wanted
+                .insert(place_of(code::FQDN, message.parameter_request_list(), &wanted), (code::FQDN, name));
         }
         let header = Header {
             ciaddr,
@@ -267,6 +280,14 @@ impl Pipeline {
     fn sender_on_loopback(&self, request: &Request<'_>) -> Option<Destination> {
         self.interface(request)?.loopback.then_some(Destination::Unicast(request.from))
     }
+}
+
+/// Where an option goes that is not configured: in the order asked for; first, where it was not asked for.
+fn place_of(code: u8, list: Option<&[u8]>, wanted: &[(u8, &[u8])]) -> usize {
+    let list = list.unwrap_or_default();
+    let before =
+        list.iter().position(|asked| *asked == code).and_then(|at| list.get(..at)).unwrap_or_default();
+    wanted.iter().take_while(|(code, _)| before.contains(code)).count()
 }
 
 /// What every reply copies from its request (table 3); the rest is zero.

@@ -139,6 +139,11 @@ impl Probes {
         .is_some_and(|(known, _)| known != Kind::Used)
     }
 
+    /// Who answered answers for everything: as if nobody had.
+    pub fn disregard(&self, address: Ipv4Addr, now: Timestamp) {
+        self.change(address, now, |known, _| (known == Kind::Used).then_some((Kind::Clear, 0, CLEAR_SECS)));
+    }
+
     /// Nobody could be asked: the packet that waits goes on, and nothing is known for longer than that.
     pub fn pass(&self, address: Ipv4Addr, now: Timestamp) {
         self.change(address, now, |known, _| (known == Kind::Asked).then_some((Kind::Clear, 0, PASSED_SECS)));
@@ -348,6 +353,15 @@ mod tests {
         assert_eq!(probes.find(ADDRESS, &mac(1), later), Finding::Used);
         probes.forget(ADDRESS);
         assert_eq!(probes.find(ADDRESS, &mac(1), later), Finding::Unknown);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_believed_leaves_the_address_clear() {
+        let probes = Probes::private();
+        probes.ask(ADDRESS, None, 2, NOW);
+        assert_eq!(probes.answered(ADDRESS, Some(&mac(9)), false, NOW), Answered::InUse);
+        probes.disregard(ADDRESS, NOW);
+        assert_eq!(probes.find(ADDRESS, &mac(1), NOW), Finding::Clear);
     }
 
     #[test]

@@ -80,6 +80,7 @@ cells! {
             DropBareRequest { reason = "bare-request" },
             DropOtherServer { reason = "other-server" },
             DropExhausted { reason = "exhausted" },
+            DropNoPool { reason = "no-pool" },
             DropStranger { reason = "stranger" },
             DropClass { reason = "class" },
             DropBootp { reason = "bootp" },

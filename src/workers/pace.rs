@@ -58,6 +58,29 @@ impl Limit {
     }
 }
 
+/// Lets so many events a second through and counts the others.
+#[derive(Debug, Default)]
+pub(super) struct Quota {
+    second: Option<Instant>,
+    used: u32,
+    suppressed: u64,
+}
+
+impl Quota {
+    /// Whether to log this event, of `most` in one second; if so, how many like it were passed over since the last line.
+    pub(super) fn allow(&mut self, most: u32, now: Instant) -> Option<u64> {
+        if self.second.is_none_or(|second| now.saturating_duration_since(second) >= QUIET) {
+            (self.second, self.used) = (Some(now), 0);
+        }
+        if self.used >= most {
+            self.suppressed += 1;
+            return None;
+        }
+        self.used += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +110,13 @@ mod tests {
         assert_eq!(limit.allow(now), None);
         assert_eq!(limit.allow(now + QUIET / 2), None);
         assert_eq!(limit.allow(now + QUIET), Some(2));
+    }
+
+    #[test]
+    fn a_quota_is_used_up_and_comes_back_with_the_next_second() {
+        let now = Instant::now();
+        let mut quota = Quota::default();
+        assert_eq!([quota.allow(2, now), quota.allow(2, now), quota.allow(2, now)], [Some(0), Some(0), None]);
+        assert_eq!(quota.allow(2, now + QUIET), Some(1));
     }
 }

@@ -66,7 +66,15 @@ impl Namespace {
 }
 
 impl Drop for Namespace {
+    /// Nobody stays behind in it: some clients leave helpers of their own when they are killed.
     fn drop(&mut self) {
+        let inside = Command::new("ip").args(["netns", "pids", &self.name]).output();
+        let inside =
+            inside.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        for pid in inside.lines().filter_map(|line| line.trim().parse().ok()) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
         let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 use daemon_utils::{clock, socket};
 
+use super::leases::explained;
 use super::{Invocation, Outcome, table};
 use crate::config::Config;
 use crate::dhcp::explain::Explanation;
@@ -88,8 +89,10 @@ fn explain(
     let topology = Topology::new(&config);
     // Where nothing was ever leased there is no file.
     let path = &config.dhcp.store.path;
-    let snapshot = if path.exists() { Snapshot::open(path) } else { Ok(Snapshot::empty()) };
-    let snapshot = snapshot.map_err(|error| error.to_string())?;
+    let snapshot = match path.try_exists() {
+        Ok(false) => Snapshot::empty(),
+        Ok(true) | Err(_) => Snapshot::open(path).map_err(|error| explained(&config, &error))?,
+    };
     let now = snapshot.clock().map_err(|error| error.to_string())?.now();
     let own = interfaces.iter().flat_map(|interface| interface.addresses.iter().map(|(address, _)| *address));
     let settings = EngineSettings { reserved: own.collect(), ..EngineSettings::new(&config) };
@@ -144,11 +147,14 @@ fn show(told: &Explanation) -> String {
         }
     }
     let mut text = format!("{facts}\n");
+    if told.reason.as_deref() == Some("unknown-subnet") {
+        text += "\nhint: no subnet is attached there, holds the relay's address or lists it under relays\n";
+    }
     if !told.options.is_empty() {
         let mut options = table::new(&["option", "name", "value", "origin", "sent"]);
         for option in &told.options {
-            let sent = if option.sent { "yes" } else { "no: not asked for" };
-            options.add_row([&option.code.to_string(), &option.name, &option.value, &option.origin, sent]);
+            let sent = option.unsent.map_or_else(|| "yes".to_owned(), |reason| format!("no: {reason}"));
+            options.add_row([&option.code.to_string(), &option.name, &option.value, &option.origin, &sent]);
         }
         text += &format!("\n{options}\n");
     }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use serde_json::Value;
 
 use crate::protocol::encode::{self, Header, Op, Options};
-use crate::protocol::options::{OptionValue, code_of};
+use crate::protocol::options::{OptionValue, ValueError, code_of};
 use crate::protocol::{HardwareAddress, MessageType, code};
 
 /// A hardware address from a flag.
@@ -32,12 +32,21 @@ pub(super) fn mac(text: &str) -> Result<Mac, String> {
 pub(super) fn option(text: &str) -> Result<Sent, String> {
     let (name, value) = text.split_once('=').ok_or("expected CODE=VALUE")?;
     let number = name.parse::<u8>().ok().filter(|code| (1..255).contains(code));
-    let code = number.or_else(|| code_of(name)).ok_or_else(|| format!("\"{name}\" is no option"))?;
+    let code = number.or_else(|| code_of(name)).ok_or_else(|| unknown(name))?;
     let bytes = bytes_of(code, value).ok_or_else(|| format!("\"{value}\" is no value of option {code}"))?;
     match code {
         code::MESSAGE_TYPE => Err("the message is a DISCOVER".to_owned()),
         code::OVERLOAD => Err("option 52 belongs to the packet's layout".to_owned()),
         code => Ok(Sent { code, bytes }),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    // The configuration's own words for it, with the nearest name.
+    match OptionValue::from_config(name, &Value::Null) {
+        Err(ValueError { reason, hint: Some(hint) }) => format!("{reason}; {hint}"),
+        Err(ValueError { reason, hint: None }) => reason,
+        Ok(_) => format!("\"{name}\" is not an option"),
     }
 }
 
@@ -110,6 +119,7 @@ mod tests {
         assert_eq!(bytes("host-name=box"), Ok((12, b"box".to_vec())));
         assert_eq!(bytes("93=7"), Ok((93, vec![0, 7])));
         assert_eq!(bytes("50=10.0.0.7"), Ok((50, vec![10, 0, 0, 7])));
+        assert!(bytes("rooters=x").unwrap_err().contains("routers"), "{:?}", bytes("rooters=x"));
         for wrong in ["60", "0=x", "255=x", "nonsense=1", "50=box", "53=1", "61=0xzz"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
         }

@@ -16,6 +16,9 @@ use crate::lease::transfer::{self, COLUMNS, Cells};
 use crate::lease::{Access, ImportRow, Times, Topology};
 use crate::supervisor::say;
 
+/// Some two million leases. What never ends, such as a device, is no file of leases.
+const MOST_BYTES: u64 = 512 * 1024 * 1024;
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ImportArgs {
     /// The file; - for standard input
@@ -67,9 +70,15 @@ fn refused(reason: String) -> Failure {
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut bytes)?;
+        io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     } else {
-        File::open(path)?.read_to_end(&mut bytes)?;
+        File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    }
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it has more than 512 MiB; import it in parts",
+        ));
     }
     // A byte order mark, as spreadsheets write it.
     if bytes.starts_with(b"\xef\xbb\xbf") {

@@ -110,7 +110,7 @@ impl From<io::Error> for Failure {
 }
 
 /// With what an administrator can do about it.
-fn explained(config: &Config, error: &StoreError) -> String {
+pub(super) fn explained(config: &Config, error: &StoreError) -> String {
     let kind = match error {
         StoreError::Io { source, .. } => source.kind(),
         // SQLite tells no more than that it could not open a file that it may not read or write.

@@ -173,7 +173,7 @@ pub enum ConflictMethod {
     Off,
 }
 
-/// What BOOTP clients (RFC 951) get. They never renew, so what they get is theirs for ever (RFC 1534 §2).
+/// What BOOTP clients (RFC 951, RFC 1534 §2) get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bootp {

@@ -93,10 +93,7 @@ fn gated_pools_are_open_to_their_classes_only() {
         phones.classes = vec!["phone".into()];
         lan(config).pools = vec![phones];
     });
-    assert!(matches!(
-        server.serve(&mac(Sent::new(1), 1)),
-        Outcome::Silence { reason: Silence::Exhausted, .. }
-    ));
+    assert_eq!(server.serve(&mac(Sent::new(1), 1)), Silence::NoPool.into(), "nothing is used up");
     let phone = mac(Sent::new(1), 2).option(60, b"phone");
     assert_eq!(server.reply(&phone, ReplyKind::Offer).yiaddr, ip("10.0.0.50"));
     // A request for an address behind the gate.
@@ -127,13 +124,14 @@ fn rapid_commit_is_granted_at_once_where_it_is_on() {
 }
 
 #[test]
-fn bootp_clients_get_an_address_for_ever_and_no_option_of_dhcp() {
+fn bootp_clients_get_an_address_for_the_longest_time_and_no_option_of_dhcp() {
     let mut server = Server::with(|_| {});
     let reply = server.reply(&bootp(1), ReplyKind::Bootp);
     assert_eq!(reply.yiaddr.octets()[..3], [10, 0, 0]);
     assert!(reply.codes().iter().all(|code| ![50, 51, 53, 54, 58, 59].contains(code)), "{:?}", reply.codes());
     assert_eq!(reply.option(1), Some(vec![255, 255, 255, 0]));
-    assert_eq!(server.leases.lease_at(reply.yiaddr).unwrap().expires, crate::lease::Timestamp::NEVER);
+    let lease = server.leases.lease_at(reply.yiaddr).unwrap();
+    assert_eq!(lease.expires.0 - lease.starts.0, 24 * 3600, "nobody tells it when to renew");
     assert_eq!(server.reply(&bootp(1), ReplyKind::Bootp).yiaddr, reply.yiaddr);
 }
 
@@ -173,12 +171,15 @@ fn a_client_may_choose_its_subnet_only_where_it_is_allowed_to() {
 #[test]
 fn a_client_without_an_address_is_told_whether_to_choose_one() {
     let full = |value: Option<u8>| {
-        Server::with(|config| {
-            lan(config).pools.clear();
+        let mut server = Server::with(|config| {
+            // Its only address is taken by an offer to another client.
+            lan(config).pools = vec![pool("main", "10.0.0.100-10.0.0.100")];
             if let Some(value) = value {
                 lan(config).common.options.insert("auto-config".into(), json!(value));
             }
-        })
+        });
+        server.reply(&mac(Sent::new(1), 77), ReplyKind::Offer);
+        server
     };
     let asks = Sent::new(1).option(116, &[1]);
     let Outcome::Reply(reply) = full(Some(0)).serve(&asks) else { panic!() };
@@ -224,4 +225,54 @@ fn the_full_name_is_answered_without_a_promise_of_dns_updates() {
     let printer = server.reply(&mac(asks(b""), 9), ReplyKind::Offer);
     assert!(printer.option(81).unwrap().ends_with(b"\x07printer\x07example\x03org\0"));
     assert_eq!(server.reply(&Sent::new(1).option(55, &[81]), ReplyKind::Offer).option(81), None);
+}
+
+#[test]
+fn an_answer_never_goes_to_an_address_that_only_a_discover_names() {
+    let mut server = Server::with(|config| config.dhcp.rapid_commit = true);
+    let Outcome::Reply(reply) = server.serve(&Sent::new(1).option(80, &[]).ciaddr("203.0.113.9")) else {
+        panic!()
+    };
+    assert!(matches!(reply.to, Destination::Hardware { .. }), "{:?}", reply.to);
+    assert_eq!(Wire::read(&reply.bytes).ciaddr, ip("0.0.0.0"));
+}
+
+#[test]
+fn networks_and_broadcast_addresses_are_neither_relays_nor_clients() {
+    use crate::dhcp::security::Refusal;
+    let mut server = Server::with(|_| {});
+    let mut refused = |sent: &Sent| match server.serve(sent) {
+        Outcome::Silence { reason: Silence::Refused(refusal), .. } => Some(refusal),
+        _ => None,
+    };
+    for relay in ["10.0.0.255", "10.0.0.0", "10.9.0.255", "10.0.0.1"] {
+        assert_eq!(refused(&Sent::new(1).giaddr(relay)), Some(Refusal::RelayAddress), "{relay}");
+    }
+    assert_eq!(refused(&Sent::new(1).giaddr("10.9.0.1")), None);
+    let inform = Sent::new(8).ciaddr("10.0.0.255").unicast("10.0.0.255", "10.0.0.1");
+    assert_eq!(refused(&inform), Some(Refusal::ClientAddress));
+}
+
+#[test]
+fn a_relayed_inform_goes_to_the_client_only_if_the_address_is_its_own() {
+    let mut server = Server::with(|_| {});
+    let stranger = Sent::new(8).giaddr("10.9.0.1").ciaddr("10.9.0.88");
+    let Outcome::Reply(reply) = server.serve(&stranger) else { panic!() };
+    assert_eq!(reply.to, Destination::Unicast("10.9.0.1:67".parse().unwrap()));
+    let take = Sent::new(3).giaddr("10.9.0.1").address(50, "10.9.0.150").address(54, "10.0.0.1");
+    server.reply(&take, ReplyKind::Ack);
+    let Outcome::Reply(reply) = server.serve(&Sent::new(8).giaddr("10.9.0.1").ciaddr("10.9.0.150")) else {
+        panic!()
+    };
+    assert_eq!(reply.to, Destination::Unicast("10.9.0.150:68".parse().unwrap()));
+}
+
+#[test]
+fn the_full_name_stands_where_it_was_asked_for() {
+    let mut server = Server::with(|_| {});
+    let asks = |list: &[u8]| Sent::new(1).option(81, b"\0\0\0box").option(55, list);
+    let codes =
+        |wire: Wire| wire.codes().into_iter().filter(|code| [6, 15, 81].contains(code)).collect::<Vec<_>>();
+    assert_eq!(codes(server.reply(&asks(&[15, 81, 6]), ReplyKind::Offer)), [15, 81, 6]);
+    assert_eq!(codes(server.reply(&asks(&[15, 6]), ReplyKind::Offer)), [81, 15, 6]);
 }

@@ -69,9 +69,11 @@ fn each_state_of_table_4_is_told_apart() {
 
 #[test]
 fn a_client_with_an_address_renews_whatever_else_it_fills_in() {
-    let sent = Sent::new(3).ciaddr("10.0.0.100").address(54, "10.0.0.1").address(50, "10.0.0.7");
+    let sent = Sent::new(3).ciaddr("10.0.0.100").address(54, "10.0.0.1").address(50, "10.0.0.100");
     let sent = sent.unicast("10.0.0.100", "10.0.0.1");
     assert_eq!(asked(&pipeline(|_| {}), &sent), ["Renewing(10.0.0.100) [1]"]);
+    let answers = Sent::new(3).ciaddr("10.0.0.100").address(54, "10.0.0.1").address(50, "10.0.0.7");
+    assert_eq!(asked(&pipeline(|_| {}), &answers), ["Selecting(10.0.0.7) [1]"]);
 }
 
 #[test]

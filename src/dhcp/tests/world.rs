@@ -315,6 +315,10 @@ impl Leases for Script {
         })
     }
 
+    fn must_probe(&self, _: &Client, _: &Scope<'_>, _: Ipv4Addr) -> bool {
+        false
+    }
+
     fn whereabouts(&self, address: Ipv4Addr, _: &HardwareAddress) -> Option<Whereabouts> {
         self.whereabouts.as_ref().filter(|(known, _)| *known == address).map(|(_, told)| told.clone())
     }

@@ -209,3 +209,19 @@ fn what_was_found_is_forgotten_once_the_address_is_leased() {
     engine.at(START.plus(1), |m| m.release(&client(1), address));
     assert_eq!(discover(&mut engine, START.plus(1), 2, None), Offered::Probe(address));
 }
+
+#[test]
+fn address_that_was_never_offered_is_probed_before_it_is_granted() {
+    let (mut engine, probes) = engine(POOL);
+    let address = ip("10.0.0.105");
+    let must =
+        |engine: &mut Engine, n: u32| engine.at(START, |m| m.must_probe(&client(n), &CHECKED, address));
+    assert!(must(&mut engine, 1) && must(&mut engine, 1), "also when it is asked again meanwhile");
+    assert!(!must(&mut engine, 2), "held for the first, so refused anyway");
+    clear(probes, START, &["10.0.0.105"]);
+    assert!(!must(&mut engine, 1));
+    let answer = engine.at(START, |m| m.request(&client(1), &CHECKED, Ask::Selecting(address), &hour));
+    assert_eq!(acked(answer), Some(address));
+    probes.forget(address);
+    assert!(!must(&mut engine, 1), "its own");
+}

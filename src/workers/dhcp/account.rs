@@ -15,19 +15,18 @@ use crate::dhcp::rate::Rates;
 use crate::dhcp::security::Refusal;
 use crate::dhcp::{Event, Outcome, Reply, ReplyKind, Request, Silence, What};
 use crate::event;
-use crate::lease::{StoreError, SubnetId};
+use crate::lease::{HardwareAddress, StoreError, SubnetId};
 use crate::protocol::MessageType;
 use crate::stats::{Counter, Histogram, Slot};
-use crate::workers::pace::Limit;
+use crate::workers::pace::{Limit, Quota};
 
 /// The same complaint is logged once in this time; the counters count each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// A full pool stays full for a while, and its clients ask again and again: once in this time, whichever worker they reach.
 const SAY_EXHAUSTED_EVERY: Duration = Duration::from_secs(60);
 
-const SECOND: Duration = Duration::from_secs(1);
-/// Lines about conflicts in a second: more are an attack, and the counters count each.
-const CONFLICTS_A_SECOND: u32 = 20;
+/// Lines of one kind in a second that invented clients can cause: more are an attack, and the counters count each.
+const LINES_A_SECOND: u32 = 20;
 
 /// What is counted and logged.
 pub(super) struct Account {
@@ -40,7 +39,8 @@ pub(super) struct Account {
     /// Dropped packets, by reason.
     drops: HashMap<&'static str, Limit>,
     /// Conflicts logged in this second.
-    conflicts: (Option<Instant>, u32),
+    conflicts: Quota,
+    naks: Quota,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ enum Complaint {
 impl Account {
     pub(super) fn new(slot: Slot, config: Arc<Config>, shared: Rates) -> Self {
         let (complained, drops) = (HashMap::new(), HashMap::new());
-        Self { slot, config, shared, complained, drops, conflicts: (None, 0) }
+        Self { slot, config, shared, complained, drops, conflicts: Quota::default(), naks: Quota::default() }
     }
 
     pub(super) fn batch(&self, packets: usize) {
@@ -179,23 +179,21 @@ impl Account {
         self.slot.add(Counter::ProbeHarmless, harmless as u64);
     }
 
+    /// A host answers for so many addresses that it is not believed any more.
+    pub(super) fn answers_for_all(&self, by: HardwareAddress) {
+        event!(DhcpProxyArp, mac = by; "{by} answers for many addresses; its answers to probes are not believed for ten minutes");
+    }
+
     /// An address rests because somebody answered for it.
     pub(super) fn conflict(&mut self, found: Found, subnet: Option<SubnetId>, rest: Duration) {
         self.slot.count(Counter::LeaseConflict);
-        let now = Instant::now();
-        if self.conflicts.0.is_none_or(|second| now.saturating_duration_since(second) >= SECOND) {
-            self.conflicts = (Some(now), 0);
-        }
-        self.conflicts.1 += 1;
-        if self.conflicts.1 > CONFLICTS_A_SECOND {
-            return;
-        }
+        let Some(unlogged) = self.conflicts.allow(LINES_A_SECOND, Instant::now()) else { return };
         let subnet = subnet.and_then(|id| self.config.dhcp.subnets.get(usize::from(id.0)));
         let subnet = subnet.map_or("", |subnet| subnet.name.as_str());
         let (address, secs) = (found.address, rest.as_secs());
         // ICMP does not tell who answers.
         let mac = found.by.unwrap_or_default();
-        event!(DhcpAddressConflict, mac = mac, subnet = subnet, address = address, secs = secs;
+        event!(DhcpAddressConflict, mac = mac, subnet = subnet, address = address, secs = secs, unlogged = unlogged;
             "{address} is used by a host that has no lease of it");
     }
 
@@ -263,7 +261,10 @@ impl Account {
                 event!(DhcpLeaseDeclined, mac = mac, xid = xid, subnet = subnet; "declined {address}");
             }
             What::Nak(reason) => {
-                event!(DhcpNakSent, mac = mac, xid = xid, subnet = subnet; "refused {address}: {}", reason.message());
+                // Invented clients can cause these at will.
+                if let Some(unlogged) = self.naks.allow(LINES_A_SECOND, Instant::now()) {
+                    event!(DhcpNakSent, mac = mac, xid = xid, subnet = subnet, unlogged = unlogged; "refused {address}: {}", reason.message());
+                }
             }
             // Counted and logged by its reason.
             What::Refused(refusal) => self.refused(refusal, Some(event)),

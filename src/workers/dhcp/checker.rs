@@ -6,9 +6,10 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use super::ahead::Ahead;
+use super::answerers::{Answerers, Worth};
 use super::batch::Batch;
 use super::parked::{Owned, Parked, Parking, Waiting};
-use super::prober::Prober;
+use super::prober::{Found, Prober};
 use crate::dhcp::Silence;
 use crate::dhcp::check::{Means, Park, ProbeMethod};
 use crate::lease::{Finding, Probes, Timestamp};
@@ -20,6 +21,7 @@ pub(super) struct Checker {
     prober: Prober,
     probes: Probes,
     parked: Parked,
+    answerers: Answerers,
     /// Only one worker probes ahead, and only where there is something to probe with.
     ahead: Option<Ahead>,
     /// How long an answer counts, in whole seconds.
@@ -34,6 +36,7 @@ impl Checker {
             prober,
             probes,
             parked: Parked::new(timeout),
+            answerers: Answerers::default(),
             ahead: (first && able).then(|| Ahead::new(timeout, Instant::now())),
             asked_secs: u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX - 2) + 2,
         }
@@ -91,8 +94,9 @@ impl Checker {
             return Vec::new();
         }
         let now = batch.now();
-        let (found, harmless) = self.prober.hear(now);
+        let (mut found, harmless) = self.prober.hear(now);
         batch.account.answered(found.len(), harmless);
+        found.retain(|one| self.believes(*one, now, batch));
         let resting = batch.conflicts(&found);
         for one in &found {
             match resting.iter().find(|(other, _)| other == one) {
@@ -133,6 +137,19 @@ impl Checker {
                 self.probes.forget(address);
             }
         }
+    }
+
+    /// An answer of a host that answers for everything is as good as none.
+    fn believes(&mut self, found: Found, now: Timestamp, batch: &Batch) -> bool {
+        let Some(by) = found.by else { return true };
+        let worth = self.answerers.judge(by, found.address, Instant::now());
+        if worth == Worth::TooMany {
+            batch.account.answers_for_all(by);
+        }
+        if worth != Worth::Believed {
+            self.probes.disregard(found.address, now);
+        }
+        worth == Worth::Believed
     }
 
     fn due(&mut self, at: Instant, now: Timestamp, batch: &Batch) -> Vec<Waiting> {

@@ -17,6 +17,7 @@
 
 mod account;
 mod ahead;
+mod answerers;
 mod batch;
 mod checker;
 mod parked;
