@@ -385,7 +385,8 @@ fn every_configuration_that_is_shown_is_in_order() {
         let file = folder.path().join("config.yaml");
         fs::write(&file, yaml).unwrap();
         let sources = Sources { file: Some(file), folder: Path::new("/").to_owned(), ..Sources::default() };
-        let loaded = ConfigManager::new(sources).load_with(echo_daemon::protocol::options::check);
+        let loaded =
+            ConfigManager::new(sources).load_with(echo_daemon::protocol::options::check, |_| Vec::new());
         let loaded = loaded.unwrap_or_else(|report| panic!("{report}\n{yaml}"));
         assert!(loaded.warnings.is_empty(), "{:?}\n{yaml}", loaded.warnings);
     }

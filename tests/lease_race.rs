@@ -332,9 +332,14 @@ impl Player {
 
     #[expect(clippy::unused_self, reason = "reads like the others")]
     fn release(&self, engine: &mut Engine, n: u32, deeds: &mut Vec<Deed>) {
-        let Some(lease) = engine.lease_of(&client(n).key, &LAN) else { return };
-        if lease.state == LeaseState::Active && engine.release(&client(n), lease.address) == Released::Done {
-            assert_eq!(number(&lease.client), n);
+        let range = engine.topology().pools()[0].range;
+        let mut addresses = (u32::from(range.first())..=u32::from(range.last())).map(Ipv4Addr::from);
+        let held = |address| {
+            let lease = engine.lease_at(address)?;
+            (lease.state == LeaseState::Active && number(&lease.client) == n).then_some(lease)
+        };
+        let Some(lease) = addresses.find_map(held) else { return };
+        if engine.release(&client(n), lease.address) == Released::Done {
             deeds.push(Deed::Released(lease.address, n));
         }
     }

@@ -10,7 +10,7 @@ mod hosts;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use super::model::{Config, Dhcp, Subnet};
+use super::model::{Config, ConflictMethod, Dhcp, Subnet};
 use super::section::Reader;
 
 /// Checks the whole configuration.
@@ -18,7 +18,9 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) {
     check_listeners(config, reader);
     check_paths(config, reader);
     check_interfaces(&config.dhcp, reader);
+    check_holds(&config.dhcp, reader);
     check_subnets(&config.dhcp.subnets, reader);
+    check_identities(&config.dhcp.subnets, reader);
     for subnet in &config.dhcp.subnets {
         check_pools(subnet, reader);
     }
@@ -160,6 +162,54 @@ fn check_subnets(subnets: &[Subnet], reader: &Reader<'_>) {
             let reason = format!("{} overlaps subnet {} ({})", one.network, other.name, other.network);
             reader.error(&key, reason, None);
         }
+    }
+}
+
+/// An offer must outlast the probe of its address: the client is answered only after that.
+fn check_holds(dhcp: &Dhcp, reader: &Reader<'_>) {
+    const HOLD: &str = "dhcp.offer_hold";
+    const TIMEOUT: &str = "dhcp.conflict_check.timeout";
+    let (hold, check) = (dhcp.offer_hold, dhcp.conflict_check);
+    if check.method == ConflictMethod::Off
+        || hold > check.timeout
+        || !reader.is_sound(HOLD)
+        || !reader.is_sound(TIMEOUT)
+    {
+        return;
+    }
+    // Blame what somebody wrote rather than a default.
+    let (key, reason) = if reader.is_said(HOLD) || !reader.is_said(TIMEOUT) {
+        (HOLD, format!("{hold:?} is not longer than {TIMEOUT} ({:?})", check.timeout))
+    } else {
+        (TIMEOUT, format!("{:?} is not shorter than {HOLD} ({hold:?})", check.timeout))
+    };
+    let hint = "the offer would be over before the address has been probed".to_owned();
+    reader.error(key, reason, Some(hint));
+}
+
+/// A client has one identity on a link, whichever of the link's subnets it is served from.
+fn check_identities(subnets: &[Subnet], reader: &Reader<'_>) {
+    let key = |subnet: &Subnet| format!("dhcp.subnets.{}.identify_by", subnet.name);
+    for (position, one) in subnets.iter().enumerate() {
+        let Some(shared) = &one.shared_network else { continue };
+        let Some(first) =
+            subnets[..position].iter().find(|other| other.shared_network.as_ref() == Some(shared))
+        else {
+            continue;
+        };
+        if first.common.identify_by == one.common.identify_by
+            || [first, one].iter().any(|subnet| !reader.is_sound(&key(subnet)))
+        {
+            continue;
+        }
+        // Blame what somebody wrote rather than what a subnet inherits.
+        let written = reader.is_said(&key(one)) || !reader.is_said(&key(first));
+        let (blamed, other) = if written { (one, first) } else { (first, one) };
+        let (is, there) = (blamed.common.identify_by, other.common.identify_by);
+        let reason =
+            format!("{is} differs from {there} of subnet {}, which shares the link {shared}", other.name);
+        let hint = "make it the same for all subnets of the shared network".to_owned();
+        reader.error(&key(blamed), reason, Some(hint));
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Knows types, no keys; used by the readers of hosts, classes and security.
 
+use std::fmt;
+
 use figment::value::Value;
 
 use super::leaf::{Fault, Leaf, text};
@@ -61,9 +63,20 @@ fn hex_pairs(digits: &str) -> Option<Vec<u8>> {
     digits.as_bytes().chunks(2).map(pair).collect()
 }
 
-/// `00:11:22`.
-pub(super) fn with_colons(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+/// Bytes as `00:11:22`.
+pub fn with_colons(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 3);
+    // Writing to a string cannot fail.
+    let _ = hex_with_colons(bytes, &mut text);
+    text
+}
+
+/// Writes bytes as `00:11:22`.
+pub fn hex_with_colons(bytes: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
+    for (i, byte) in bytes.iter().enumerate() {
+        write!(f, "{}{byte:02x}", if i == 0 { "" } else { ":" })?;
+    }
+    Ok(())
 }
 
 /// The text of a value whose exact characters count. YAML has turned numbers and words such as `true` into something

@@ -44,6 +44,7 @@ mod unavailable;
 mod units;
 mod yaml;
 
+pub use identity::{hex_with_colons, with_colons};
 pub use model::Config;
 pub use network::{AddressRange, Network};
 pub use report::{Place, Problem, Report, Severity};
@@ -68,7 +69,7 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// What a higher layer found wrong: the dotted key (such as `dhcp.subnets.lan.options.routers`), the reason, a hint.
+/// What a higher layer found wrong, or worth a look: the dotted key (such as `dhcp.subnets.lan.options.routers`), the reason, a hint.
 pub type Finding = (String, String, Option<String>);
 
 impl ConfigManager {
@@ -98,20 +99,27 @@ impl ConfigManager {
 
     /// Reads all sources anew. Errors: everything that is wrong with them, at once.
     pub fn load(&self) -> Result<Loaded, Report> {
-        self.load_with(|_| Vec::new())
+        self.load_with(|_| Vec::new(), |_| Vec::new())
     }
 
-    /// The same with the checks of a higher layer, so that its errors are reported together with all others.
+    /// The same with the checks of a higher layer, so that what they find is reported together with all else.
     ///
-    /// `further` gets what could be read, with defaults in the place of what is wrong.
-    pub fn load_with(&self, further: impl FnOnce(&Config) -> Vec<Finding>) -> Result<Loaded, Report> {
+    /// `errors` and `warnings` get what could be read, with defaults in the place of what is wrong.
+    pub fn load_with(
+        &self,
+        errors: impl FnOnce(&Config) -> Vec<Finding>,
+        warnings: impl FnOnce(&Config) -> Vec<Finding>,
+    ) -> Result<Loaded, Report> {
         let (tree, places) = sources::merge(&self.sources)?;
         let base = self.sources.base();
         let reader = Reader::new(&tree, &places, &base);
         let config = read(&reader, &daemon::Paths::new(&self.sources));
         checks::check(&config, &reader);
-        for (key, reason, hint) in further(&config) {
+        for (key, reason, hint) in errors(&config) {
             reader.error(&key, reason, hint);
+        }
+        for (key, reason, hint) in warnings(&config) {
+            reader.warning(&key, reason, hint);
         }
         let problems = reader.into_problems();
         if problems.iter().any(|problem| problem.severity == Severity::Error) {

@@ -9,6 +9,7 @@ use super::*;
 mod classes;
 mod defaults;
 mod hosts;
+mod links;
 mod refusals;
 mod security;
 

@@ -13,9 +13,6 @@ use crate::protocol::DhcpMessage;
 
 use super::fits;
 
-/// RFC 4578 §2.1: the client's system architecture.
-const ARCHITECTURE: u8 = 93;
-
 /// The classes of a configuration, in the order in which they are applied.
 #[derive(Debug, Default)]
 pub struct Classes {
@@ -145,10 +142,9 @@ fn has(field: Field, pattern: &Pattern, facts: &Facts<'_>) -> bool {
             is(message.client_id()) || message.client_id().is_some_and(|id| fits::colons(pattern, id))
         }
         Field::Hostname => message.hostname().is_some_and(|name| fits::any_case(pattern, name)),
-        Field::Architecture => option(ARCHITECTURE).is_some_and(|numbers| {
-            let (numbers, _) = numbers.as_chunks::<2>();
-            numbers.iter().any(|number| fits::either(pattern, number, u16::from_be_bytes(*number)))
-        }),
+        Field::Architecture => {
+            message.architectures().any(|number| fits::either(pattern, &number.to_be_bytes(), number))
+        }
         Field::CircuitId => is(facts.circuit_id),
         Field::RemoteId => is(facts.remote_id),
         Field::Relay => facts.relay.is_some_and(|relay| fits::either(pattern, &relay.octets(), relay)),

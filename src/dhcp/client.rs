@@ -107,8 +107,8 @@ fn of<L: Leases>(message: &DhcpMessage<'_>, identify_by: IdentifyBy, leases: &L)
         None => leases.whereabouts(message.ciaddr(), message.hardware()),
     };
     let told = told.unwrap_or_default();
-    Some(Client {
-        key: key(message, &told, identify_by)?,
+    let mut client = Client {
+        key: ClientKey::from_bytes(&[]),
         hardware: *message.hardware(),
         client_id: owned(message.client_id()),
         hostname: owned(message.hostname()),
@@ -116,21 +116,7 @@ fn of<L: Leases>(message: &DhcpMessage<'_>, identify_by: IdentifyBy, leases: &L)
         relay: told.relay,
         circuit_id: told.circuit_id,
         remote_id: told.remote_id,
-    })
-}
-
-/// Option 61 if sent, else the hardware address (RFC 2131 §4.2), unless the configuration says otherwise.
-fn key(message: &DhcpMessage<'_>, told: &Whereabouts, identify_by: IdentifyBy) -> Option<ClientKey> {
-    let hardware = message.hardware();
-    let by_hardware = || (!hardware.bytes().is_empty()).then(|| ClientKey::by_hardware(hardware));
-    let by_id = || message.client_id().map(ClientKey::by_client_id).or_else(by_hardware);
-    match identify_by {
-        IdentifyBy::ClientId => by_id(),
-        IdentifyBy::Mac => by_hardware(),
-        IdentifyBy::CircuitId => {
-            let circuit = told.circuit_id.as_deref();
-            let by_circuit = |circuit| ClientKey::by_circuit(told.relay, circuit, told.remote_id.as_deref());
-            circuit.map(by_circuit).or_else(by_id)
-        }
-    }
+    };
+    client.key = client.identity(identify_by)?;
+    Some(client)
 }

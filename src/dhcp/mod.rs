@@ -235,11 +235,6 @@ impl Pipeline {
         self.decide(request, leases)
     }
 
-    /// The compiled options, for `explain`.
-    pub fn options(&self) -> &OptionsManager {
-        &self.options
-    }
-
     fn interface(&self, request: &Request<'_>) -> Option<&InterfaceInfo> {
         self.interfaces.get(request.interface)
     }

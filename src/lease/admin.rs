@@ -49,6 +49,11 @@ pub enum Refusal {
     /// The configuration knows no subnet for it.
     #[error("{0} lies in no configured subnet")]
     NoSubnet(Ipv4Addr),
+    /// It is nobody's to lease.
+    #[error(
+        "{0} is never given out: it is the network's own or the broadcast address, a router, or the server's"
+    )]
+    NeverGiven(Ipv4Addr),
     /// Two rows of the file are about the same address.
     #[error("{address} stands in {word} {place} already")]
     Twice {
@@ -159,6 +164,10 @@ impl<S: LeaseStore> LeaseManager<S> {
                 refused.push((row.place, Refusal::NoSubnet(address)));
                 continue;
             };
+            if self.topology.is_fixture(address) || self.reserved.contains(&address) {
+                refused.push((row.place, Refusal::NeverGiven(address)));
+                continue;
+            }
             if let Some(place) = seen.insert(address, row.place) {
                 refused.push((row.place, Refusal::Twice { address, place, word }));
                 continue;

@@ -114,11 +114,6 @@ impl Cache {
         }
     }
 
-    /// How many leases are known.
-    pub(super) fn len(&self) -> usize {
-        self.by_address.len()
-    }
-
     /// Takes a committed row; one that is older than what is known of its address changes nothing.
     pub(super) fn apply(&mut self, row: &RowRef<'_>) {
         let known = self.by_address.get(&u32::from(row.address)).copied();
@@ -263,20 +258,29 @@ impl Cache {
 
 /// Names of subnets and pools, each kept once.
 #[derive(Debug, Default)]
-struct Names(Vec<Arc<str>>);
+struct Names {
+    all: Vec<Arc<str>>,
+    places: HashMap<Arc<str>, u16>,
+}
 
 impl Names {
-    /// There are few names, and neighbouring rows mostly have the same.
+    /// Asked twice for each row, so no search through all of them. There are at most 65,535; those beyond, which only a
+    /// lease file full of other configurations' names could have, are shown as empty.
     fn place(&mut self, name: &str) -> u16 {
-        let found = self.0.iter().position(|known| &**known == name).unwrap_or_else(|| {
-            self.0.push(name.into());
-            self.0.len() - 1
-        });
-        u16::try_from(found).unwrap_or(u16::MAX)
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        let Some(place) = u16::try_from(self.all.len()).ok().filter(|place| *place != u16::MAX) else {
+            return u16::MAX;
+        };
+        let name: Arc<str> = name.into();
+        self.all.push(Arc::clone(&name));
+        self.places.insert(name, place);
+        place
     }
 
     fn get(&self, place: u16) -> Arc<str> {
-        self.0.get(usize::from(place)).cloned().unwrap_or_else(|| "".into())
+        self.all.get(usize::from(place)).cloned().unwrap_or_else(|| "".into())
     }
 }
 
@@ -303,5 +307,20 @@ impl Hasher for SpreadHasher {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_is_kept_once_and_none_is_shown_as_another() {
+        let mut names = Names::default();
+        let places: Vec<u16> = (0..70_000).map(|n| names.place(&n.to_string())).collect();
+        assert_eq!([0, 1, 65_534].map(|n: usize| names.place(&n.to_string())), [0, 1, 65_534]);
+        assert_eq!([&*names.get(places[7]), &*names.get(places[65_534])], ["7", "65534"]);
+        assert_eq!(&*names.get(places[69_999]), "");
+        assert_eq!(names.all.len(), 65_535, "and no more however often they are asked for");
     }
 }

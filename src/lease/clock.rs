@@ -19,11 +19,6 @@ pub struct LeaseClock {
 }
 
 impl LeaseClock {
-    /// The clock of an open lease file.
-    pub fn open(store: &super::SqliteStore) -> Result<Self, super::StoreError> {
-        store.clock()
-    }
-
     /// With the offset that the lease file keeps.
     pub fn new(offset_millis: i64) -> Self {
         Self { offset_millis }

@@ -3,10 +3,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::engine::LeaseManager;
+use super::engine::{LeaseManager, RestCause};
 use super::standing::Standing;
 use super::store::{ClientRef, LeaseStore};
-use super::types::{Client, HardwareAddress, LeaseEvent, LeaseState};
+use super::types::{Client, HardwareAddress, LeaseState};
 
 /// A client that gave its address back may answer for it so much longer, while it shuts down.
 const FAREWELL_SECS: u64 = 5;
@@ -30,7 +30,7 @@ impl<S: LeaseStore> LeaseManager<S> {
             return None;
         }
         let user = Client { hardware: by.unwrap_or_default(), ..nobody };
-        Some(self.rest(address, user, LeaseEvent::Conflict))
+        Some(self.rest(address, user, RestCause::Conflict))
     }
 }
 

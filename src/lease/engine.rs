@@ -20,7 +20,7 @@ use super::pools::Topology;
 use super::probes::Probes;
 use super::standing::Standing;
 use super::store::{CatchUp, LeaseStore, LogRow, StoreError};
-use super::types::{Client, ClientKey, Lease, LeaseEvent, LeaseState, PoolId, SubnetId, Timestamp};
+use super::types::{Client, Lease, LeaseEvent, LeaseState, PoolId, SubnetId, Timestamp};
 
 /// For so long after a grant a worker may still be in a batch that knows nothing of it. A batch without writes takes
 /// milliseconds.
@@ -122,6 +122,15 @@ pub enum Declined {
     Done(Duration),
     /// The client holds neither a lease nor an offer of it: nothing changes.
     NotHolder,
+}
+
+/// Why an address has to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RestCause {
+    /// Its client found it in use.
+    Decline,
+    /// We found it in use.
+    Conflict,
 }
 
 /// Counts of one pool.
@@ -244,7 +253,7 @@ impl<S: LeaseStore> LeaseManager<S> {
             Standing::Open if offered() => {}
             Standing::Open | Standing::Anothers | Standing::Resting => return Declined::NotHolder,
         }
-        Declined::Done(self.rest(address, client.clone(), LeaseEvent::Declined))
+        Declined::Done(self.rest(address, client.clone(), RestCause::Decline))
     }
 
     /// The client chose another server: what we offered it on this link is free again (RFC 2131 §3.1 step 3).
@@ -254,11 +263,6 @@ impl<S: LeaseStore> LeaseManager<S> {
         {
             self.offers.release(address, &client.key);
         }
-    }
-
-    /// The current or last lease of a client on the link of the scope.
-    pub fn lease_of(&self, key: &ClientKey, scope: &Scope<'_>) -> Option<Lease> {
-        self.lease_at(self.binding(key, self.link(scope)?)?)
     }
 
     /// The current or last lease of an address.
@@ -281,11 +285,6 @@ impl<S: LeaseStore> LeaseManager<S> {
             })
         };
         self.topology.pools().iter().filter_map(gauge).collect()
-    }
-
-    /// How many addresses are known, leased now or before.
-    pub fn lease_count(&self) -> usize {
-        self.cache.len()
     }
 
     /// The store, for settings that decide nothing about leases.
@@ -341,13 +340,13 @@ impl<S> LeaseManager<S> {
         }
     }
 
-    pub(super) fn rest(&mut self, address: Ipv4Addr, client: Client, event: LeaseEvent) -> Duration {
+    pub(super) fn rest(&mut self, address: Ipv4Addr, client: Client, cause: RestCause) -> Duration {
         let before = self.held(address).map_or(0, |held| held.declines);
         let DeclineHold { first, max } = self.settings.decline_hold;
         let hold = first.saturating_mul(1_u32.checked_shl(u32::from(before)).unwrap_or(u32::MAX)).min(max);
-        let state = match event {
-            LeaseEvent::Conflict => LeaseState::Conflict,
-            _ => LeaseState::Declined,
+        let (event, state) = match cause {
+            RestCause::Decline => (LeaseEvent::Declined, LeaseState::Declined),
+            RestCause::Conflict => (LeaseEvent::Conflict, LeaseState::Conflict),
         };
         let secs = u32::try_from(hold.as_secs()).unwrap_or(u32::MAX - 1);
         let lease = self.new_lease(address, client, state, self.now, self.now.plus(secs));

@@ -1,10 +1,11 @@
 //! Subnets, pools, links and reservations of one configuration, laid out for look-ups by address. Made once a generation, shared
 //! by the engine, the keeper and the pipeline; never changes.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::config::model::{Common, Options, Subnet};
+use crate::config::model::{Class, Common, Options, Subnet};
 use crate::config::{AddressRange, Config, Network};
 use crate::protocol::options::OptionValue;
 
@@ -56,31 +57,29 @@ pub struct Topology {
     /// (first address, pool), ascending; pools do not overlap.
     pool_order: Vec<(u32, PoolId)>,
     hosts: Hosts,
+    /// Routers and server identifiers, of whatever level; those that are reserved for a host are its own routers.
+    fixtures: BTreeSet<Ipv4Addr>,
 }
 
 impl Topology {
     /// Lays out the subnets of a checked configuration (no overlaps, at most 65,535 pools).
     pub fn new(config: &Config) -> Arc<Self> {
-        Self::lay_out(&config.dhcp.common, &config.dhcp.subnets)
+        Self::lay_out(&config.dhcp.common, &config.dhcp.subnets, &config.dhcp.classes)
     }
 
-    pub(super) fn lay_out(common: &Common, specs: &[Subnet]) -> Arc<Self> {
+    pub(super) fn lay_out(common: &Common, specs: &[Subnet], classes: &[Class]) -> Arc<Self> {
         let mut subnets = Vec::with_capacity(specs.len());
         let mut pools: Vec<PoolSpec> = Vec::new();
-        let global: Vec<Ipv4Addr> = routers(&common.options).into_iter().chain(common.server_id).collect();
+        let fixtures = fixtures(common, specs, classes);
         // A reserved address is taken from the pool that it lies in, whichever subnet lists it.
-        let reserved = || specs.iter().flat_map(|subnet| &subnet.hosts).filter_map(|host| host.ip);
+        let reserved: BTreeSet<Ipv4Addr> =
+            specs.iter().flat_map(|subnet| &subnet.hosts).filter_map(|host| host.ip).collect();
         for (i, subnet) in specs.iter().enumerate() {
             let id = SubnetId(narrow(i));
             let mut own = Vec::new();
             for pool in &subnet.pools {
-                let single = global
-                    .iter()
-                    .copied()
-                    .chain(routers(&subnet.common.options))
-                    .chain(routers(&pool.options))
-                    .chain(subnet.common.server_id)
-                    .chain(reserved());
+                let inside = pool.range.first()..=pool.range.last();
+                let single = fixtures.range(inside.clone()).chain(reserved.range(inside)).copied();
                 let blocked = blocked(pool.range, subnet.network, &subnet.exclude, single);
                 let pool_id = PoolId(narrow(pools.len()));
                 own.push(pool_id);
@@ -117,7 +116,8 @@ impl Topology {
         subnet_order.sort_unstable();
         let mut pool_order: Vec<_> = pools.iter().map(|p| (u32::from(p.range.first()), p.id)).collect();
         pool_order.sort_unstable();
-        let mut topology = Self { subnets, pools, subnet_order, pool_order, hosts: Hosts::default() };
+        let mut topology =
+            Self { subnets, pools, subnet_order, pool_order, hosts: Hosts::default(), fixtures };
         for (i, subnet) in specs.iter().enumerate() {
             let id = SubnetId(narrow(i));
             let link = topology.link_of(id);
@@ -207,6 +207,18 @@ impl Topology {
     }
 }
 
+impl Topology {
+    /// Whether nobody can ever lease an address of a subnet, with a reservation or without: the network's own and the
+    /// broadcast address, routers, the server itself.
+    pub fn is_fixture(&self, address: Ipv4Addr) -> bool {
+        let end = || {
+            let subnet = self.subnet_of(address).and_then(|id| self.subnet(id));
+            subnet.is_some_and(|subnet| !subnet.network.is_host(address))
+        };
+        end() || (self.fixtures.contains(&address) && self.reserved_for(address).is_none())
+    }
+}
+
 impl PoolSpec {
     /// What of the range is never given out, in order and without overlap.
     pub fn blocked(&self) -> &[AddressRange] {
@@ -222,6 +234,19 @@ fn narrow(place: usize) -> u16 {
 fn at_or_below<T: Copy>(order: &[(u32, T)], address: Ipv4Addr) -> Option<T> {
     let after = order.partition_point(|(first, _)| *first <= u32::from(address));
     order.get(after.checked_sub(1)?).map(|(_, id)| *id)
+}
+
+/// Every router that any level names and every server identifier: what one client is told is there for all of them.
+fn fixtures(common: &Common, specs: &[Subnet], classes: &[Class]) -> BTreeSet<Ipv4Addr> {
+    let of_subnet = |subnet: &Subnet| {
+        let pools = subnet.pools.iter().flat_map(|pool| routers(&pool.options));
+        let hosts = subnet.hosts.iter().flat_map(|host| routers(&host.options));
+        let own = routers(&subnet.common.options).into_iter().chain(subnet.common.server_id);
+        pools.chain(hosts).chain(own).collect::<Vec<_>>()
+    };
+    let classes = classes.iter().flat_map(|class| routers(&class.options));
+    let global = routers(&common.options).into_iter().chain(common.server_id);
+    specs.iter().flat_map(of_subnet).chain(classes).chain(global).collect()
 }
 
 /// The addresses that the option `routers` (3) names at one level, in whatever spelling.

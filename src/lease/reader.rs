@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
+pub use crate::config::with_colons as colons;
+
 use super::prepare::clock_of;
 use super::rows::{clean, decode};
 use super::schema::{APPLICATION_ID, LOG_AFTER, VERSION, lease_columns};
 use super::sqlite::{from_sqlite, resolved, wal_path};
 use super::store::{RowRef, StoreError};
-use super::types::{Lease, LeaseEvent, LeaseState, Timestamp, hex_with_colons};
+use super::types::{Lease, LeaseEvent, LeaseState, Timestamp};
 use super::when::Times;
 
 /// Which leases, in the order of their addresses; each condition that is there must hold.
@@ -261,14 +263,6 @@ impl ListFilter {
 /// Text that may be shown anywhere: what is not printable, and the backslash itself, is written `\\xNN`.
 pub fn printable(bytes: &[u8]) -> String {
     clean(bytes).into_owned()
-}
-
-/// Hex with colons.
-pub fn colons(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 3);
-    // Writing to a string cannot fail.
-    let _ = hex_with_colons(bytes, &mut text);
-    text
 }
 
 /// Opens for reading only. SQLite would create its shared memory file where a write-ahead log is expected; a file that

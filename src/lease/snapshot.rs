@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::clock::LeaseClock;
 use super::prepare::clock_of;
-use super::reader;
+use super::reader::{self, meta};
 use super::schema::{ALL_LEASES, LOG_AFTER};
 use super::sqlite::{each, from_sqlite};
 use super::store::{CatchUp, LeaseStore, LogRow, Sink, StoreError};
@@ -74,8 +74,4 @@ impl LeaseStore for Snapshot {
     }
 
     fn rollback(&mut self) {}
-}
-
-fn meta(connection: &Connection, key: &str) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
 }

@@ -147,7 +147,7 @@ pub fn read(
         vendor_class: unescaped("vendor_class", vendor_class)?,
     };
     if client.key.as_bytes().is_empty() {
-        client.key = key_of(&client, identify_by(address)).unwrap_or_else(|| ClientKey::from_bytes(&[]));
+        client.key = client.identity(identify_by(address)).unwrap_or_else(|| ClientKey::from_bytes(&[]));
     }
     let expires = time("expires", expires, times)?.ok_or(TransferError::Missing("expires"))?;
     let starts = time("starts", starts, times)?.unwrap_or_else(|| times.now.min(expires));
@@ -177,7 +177,9 @@ pub fn read(
 fn check(lease: &Lease, times: Times) -> Result<(), TransferError> {
     let error = |reason| Err(TransferError::Times(reason));
     if lease.client.key.as_bytes().is_empty() && lease.state == LeaseState::Active {
-        return Err(TransferError::Nobody);
+        // Where clients are told apart by hardware address, a client-id alone identifies nobody.
+        let known = lease.client.client_id.is_some();
+        return Err(if known { TransferError::Missing("mac") } else { TransferError::Nobody });
     }
     if lease.starts > times.now {
         return error("starts lies in the future");
@@ -197,22 +199,6 @@ fn check(lease: &Lease, times: Times) -> Result<(), TransferError> {
         | LeaseState::Released
         | LeaseState::Declined
         | LeaseState::Conflict => Ok(()),
-    }
-}
-
-/// As a server would identify this client (the DHCP layer decides it by the message).
-fn key_of(client: &Client, identify_by: IdentifyBy) -> Option<ClientKey> {
-    let by_hardware =
-        || (!client.hardware.bytes().is_empty()).then(|| ClientKey::by_hardware(&client.hardware));
-    let by_id = || client.client_id.as_deref().map(ClientKey::by_client_id).or_else(by_hardware);
-    match identify_by {
-        IdentifyBy::ClientId => by_id(),
-        IdentifyBy::Mac => by_hardware().or_else(by_id),
-        IdentifyBy::CircuitId => {
-            let by_circuit =
-                |circuit| ClientKey::by_circuit(client.relay, circuit, client.remote_id.as_deref());
-            client.circuit_id.as_deref().map(by_circuit).or_else(by_id)
-        }
     }
 }
 
@@ -362,6 +348,20 @@ mod tests {
             lease(&[("ip", "10.0.0.5"), ("client_id", "01ff"), ("expires", "2020-01-01T00:00:00Z")]).unwrap();
         assert_eq!(lease.state, LeaseState::Expired);
         assert_eq!(lease.client.key, ClientKey::by_client_id(&[1, 255]));
+    }
+
+    #[test]
+    fn holder_is_identified_as_the_server_would() {
+        let by = |by: IdentifyBy, set: &[(&str, &str)]| {
+            let all = [&[("ip", "10.0.0.5"), ("client_id", "01ff"), ("expires", "never")], set].concat();
+            read(&cells(&all), TIMES, &|_| by).map(|recorded| recorded.lease.client.key)
+        };
+        assert_eq!(by(IdentifyBy::Mac, &[]), Err(TransferError::Missing("mac")));
+        let hardware = HardwareAddress::new(1, &[0, 1]).unwrap();
+        assert_eq!(by(IdentifyBy::Mac, &[("mac", "00:01")]), Ok(ClientKey::by_hardware(&hardware)));
+        assert_eq!(by(IdentifyBy::CircuitId, &[]), Ok(ClientKey::by_client_id(&[1, 255])));
+        let circuit = ClientKey::by_circuit(None, b"x", None);
+        assert_eq!(by(IdentifyBy::CircuitId, &[("circuit_id", "78")]), Ok(circuit));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use crate::config::model::IdentifyBy;
 pub use crate::protocol::HardwareAddress;
 pub use crate::protocol::hardware::hex_with_colons;
 
@@ -95,6 +96,25 @@ pub struct Client {
     pub remote_id: Option<Box<[u8]>>,
     /// Option 60.
     pub vendor_class: Option<Box<[u8]>>,
+}
+
+impl Client {
+    /// What identifies it where clients are told apart so; none where it has no such thing. Option 61 if sent, else the
+    /// hardware address (RFC 2131 §4.2), unless the configuration says otherwise.
+    pub fn identity(&self, by: IdentifyBy) -> Option<ClientKey> {
+        let by_hardware =
+            || (!self.hardware.bytes().is_empty()).then(|| ClientKey::by_hardware(&self.hardware));
+        let by_id = || self.client_id.as_deref().map(ClientKey::by_client_id).or_else(by_hardware);
+        match by {
+            IdentifyBy::ClientId => by_id(),
+            IdentifyBy::Mac => by_hardware(),
+            IdentifyBy::CircuitId => {
+                let by_circuit =
+                    |circuit| ClientKey::by_circuit(self.relay, circuit, self.remote_id.as_deref());
+                self.circuit_id.as_deref().map(by_circuit).or_else(by_id)
+            }
+        }
+    }
 }
 
 /// A subnet by its place in the configuration of this generation.

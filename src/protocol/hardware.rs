@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub use crate::config::hex_with_colons;
+
 /// A hardware address as in `htype`, `hlen`, `chaddr` (RFC 2131 §2), at most 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct HardwareAddress {
@@ -39,14 +41,6 @@ impl fmt::Debug for HardwareAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{self}", self.kind)
     }
-}
-
-/// Writes `00:11:22`.
-pub fn hex_with_colons(bytes: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
-    for (i, byte) in bytes.iter().enumerate() {
-        write!(f, "{}{byte:02x}", if i == 0 { "" } else { ":" })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The configuration with the checks of every layer, and what main derives from it. Used at the start, at each
 //! reload, and by the commands.
 
+use std::collections::HashMap;
 use std::fs;
+use std::net::Ipv4Addr;
 
 use daemon_utils::log::Levels;
+use daemon_utils::socket;
 
-use crate::config::{Config, ConfigManager, Problem, Report, changes_needing_restart};
+use crate::config::{Config, ConfigManager, Finding, Problem, Report, changes_needing_restart};
 use crate::protocol::options;
 
 /// A configuration in which no layer found an error.
@@ -19,8 +22,40 @@ pub struct Settings {
 
 /// Reads all sources and lets every layer check them. Errors: all of them, each with its place.
 pub fn load(manager: &ConfigManager) -> Result<Settings, Report> {
-    let loaded = manager.load_with(options::check)?;
+    let loaded = manager.load_with(options::check, own_addresses)?;
     Ok(Settings { config: loaded.config, warnings: loaded.warnings })
+}
+
+/// Reservations of addresses that this machine itself has: their clients get others. Only a warning, since the file may
+/// be meant for another machine.
+fn own_addresses(config: &Config) -> Vec<Finding> {
+    if !config.dhcp.enabled {
+        return Vec::new();
+    }
+    // Where the kernel does not tell, there is nothing to warn of.
+    let interfaces = socket::interfaces().unwrap_or_default();
+    let own: HashMap<Ipv4Addr, &str> = interfaces
+        .iter()
+        .flat_map(|one| one.addresses.iter().map(|(address, _)| (*address, one.name.as_str())))
+        .collect();
+    let hosts =
+        config.dhcp.subnets.iter().flat_map(|subnet| subnet.hosts.iter().map(move |host| (subnet, host)));
+    hosts
+        .filter_map(|(subnet, host)| {
+            let address = host.ip?;
+            let interface = own.get(&address)?;
+            let key = format!("dhcp.subnets.{}.hosts.{}.ip", subnet.name, host.name);
+            let reason = format!(
+                "host {} of subnet {} reserves {address}, which is the server's own address on {interface}",
+                host.name, subnet.name
+            );
+            Some((
+                key,
+                reason,
+                Some("choose another address: the host gets one of a pool meanwhile".to_owned()),
+            ))
+        })
+        .collect()
 }
 
 /// Refuses a reload that changes what only a restart can change.
@@ -67,6 +102,32 @@ pub(super) fn levels(config: &Config) -> Levels {
 mod tests {
     use super::*;
     use crate::config::Sources;
+
+    #[test]
+    fn reservation_of_an_address_of_this_machine_is_worth_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.yaml");
+        let load = |line: &str| {
+            let text = format!(
+                "dhcp:\n  interfaces: [lo]\n  subnets:\n    lan:\n      network: 127.0.0.0/24\n      hosts:\n{line}"
+            );
+            fs::write(&file, text).unwrap();
+            let sources = Sources::of_process(Some(file.clone()), Vec::new()).unwrap();
+            load(&ConfigManager::new(sources)).unwrap().warnings
+        };
+        assert_eq!(load("        a: {mac: '00:01', ip: 127.0.0.2}"), []);
+        let warnings = load("        a: {mac: '00:01', ip: 127.0.0.1}");
+        assert_eq!(
+            warnings
+                .iter()
+                .map(|warning| (warning.key.as_str(), warning.reason.as_str()))
+                .collect::<Vec<_>>(),
+            [(
+                "dhcp.subnets.lan.hosts.a.ip",
+                "host a of subnet lan reserves 127.0.0.1, which is the server's own address on lo"
+            )]
+        );
+    }
 
     #[test]
     fn who_changes_the_pid_file_is_not_sent_to_restart() {

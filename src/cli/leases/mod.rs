@@ -14,9 +14,12 @@ mod write;
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use nix::unistd::{Uid, User};
 
 use super::{Invocation, Outcome};
 use crate::config::Config;
@@ -124,12 +127,45 @@ pub(super) fn explained(config: &Config, error: &StoreError) -> String {
             format!("{error}\nhint: no daemon with DHCP was ever started with this configuration")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{error}\nhint: run it as root, or as {} (daemon.user)", config.daemon.user)
+            let owner =
+                owner(&config.dhcp.store.path).map(|name| format!(", or as {name}, whose file it is"));
+            format!("{error}\nhint: run it as root{}", owner.unwrap_or_default())
         }
         _ => error.to_string(),
     }
 }
 
+/// Who owns a lease file, or, where that is hidden, its folder. Not `daemon.user`, which may not exist: the workers run
+/// as nobody then.
+fn owner(path: &Path) -> Option<String> {
+    let found = path.metadata().or_else(|_| path.parent().unwrap_or(path).metadata()).ok()?;
+    let uid = Uid::from_raw(found.uid());
+    let name = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    (!uid.is_root()).then_some(name)
+}
+
 fn never_leased(address: Ipv4Addr) -> Failure {
     Failure::Refused(format!("{address} was never leased"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owner_of_the_file_is_named_and_root_is_not_named_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("leases.db");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(owner(Path::new("/")), None);
+        let own = nix::unistd::geteuid();
+        if own.is_root() {
+            assert_eq!((owner(&file), owner(&folder.path().join("none"))), (None, None));
+            std::os::unix::fs::chown(&file, Some(4_000_000), None).unwrap();
+            assert_eq!(owner(&file).as_deref(), Some("4000000"), "a user without a name");
+        } else {
+            let name = User::from_uid(own).unwrap().map_or_else(|| own.to_string(), |user| user.name);
+            assert_eq!((owner(&file), owner(&folder.path().join("none"))), (Some(name.clone()), Some(name)));
+        }
+    }
 }

@@ -27,15 +27,21 @@ fn key_of(subnet: &Subnet, host: &Host) -> String {
 /// what keeps it out of the pools.
 fn check_addresses(dhcp: &Dhcp, reader: &Reader<'_>) {
     let mut reserved: HashMap<Ipv4Addr, String> = HashMap::new();
+    let routers = routers_of(dhcp);
+    let servers: BTreeSet<Ipv4Addr> = dhcp
+        .subnets
+        .iter()
+        .filter_map(|subnet| subnet.common.server_id)
+        .chain(dhcp.common.server_id)
+        .collect();
     for subnet in &dhcp.subnets {
-        let routers = routers_of(dhcp, subnet);
         for host in &subnet.hosts {
             let key = format!("{}.ip", key_of(subnet, host));
             let Some(address) = host.ip.filter(|_| reader.is_sound(&key)) else { continue };
             if routers.contains(&address) {
                 let hint = "its clients would have the address of their own router".to_owned();
                 reader.error(&key, format!("{address} is a router of the subnet"), Some(hint));
-            } else if subnet.common.server_id == Some(address) {
+            } else if servers.contains(&address) {
                 let reason = format!("{address} is the server's own (server_id)");
                 reader.error(&key, reason, Some("choose another address".to_owned()));
             } else if let Some(other) = reserved.get(&address) {
@@ -48,17 +54,29 @@ fn check_addresses(dhcp: &Dhcp, reader: &Reader<'_>) {
     }
 }
 
-/// The routers that options name at any level that the subnet's clients see. Options are read by a higher layer, so
-/// whatever looks like an address under the option's name or number counts.
-fn routers_of(dhcp: &Dhcp, subnet: &Subnet) -> BTreeSet<Ipv4Addr> {
-    let levels = [&dhcp.common.options, &subnet.common.options].into_iter();
+/// The routers that options name at any level. A host may be told that it is its own router: it then finds everything
+/// on its link. Options are read by a higher layer, so whatever looks like an address under the option's name or number
+/// counts.
+fn routers_of(dhcp: &Dhcp) -> BTreeSet<Ipv4Addr> {
+    let pools = dhcp.subnets.iter().flat_map(|subnet| &subnet.pools).map(|pool| &pool.options);
+    let subnets = dhcp.subnets.iter().map(|subnet| &subnet.common.options);
+    let classes = dhcp.classes.iter().map(|class| &class.options);
     let mut found = BTreeSet::new();
-    for options in levels.chain(subnet.pools.iter().map(|pool| &pool.options)) {
-        for value in routers_in(options) {
-            addresses_in(value, &mut found);
-        }
+    for options in subnets.chain(pools).chain(classes).chain([&dhcp.common.options]) {
+        collect_routers(options, &mut found);
+    }
+    for host in dhcp.subnets.iter().flat_map(|subnet| &subnet.hosts) {
+        let mut named = BTreeSet::new();
+        collect_routers(&host.options, &mut named);
+        found.extend(named.into_iter().filter(|address| host.ip != Some(*address)));
     }
     found
+}
+
+fn collect_routers(options: &Options, found: &mut BTreeSet<Ipv4Addr>) {
+    for value in routers_in(options) {
+        addresses_in(value, found);
+    }
 }
 
 fn routers_in(options: &Options) -> impl Iterator<Item = &serde_json::Value> {

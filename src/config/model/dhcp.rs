@@ -1,6 +1,7 @@
 //! The section `dhcp` but for what is in the network: the server's own settings.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -98,6 +99,16 @@ pub enum IdentifyBy {
     Mac,
     /// The relay's circuit-id (RFC 3046), else as `ClientId`.
     CircuitId,
+}
+
+impl fmt::Display for IdentifyBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientId => "client-id",
+            Self::Mac => "mac",
+            Self::CircuitId => "circuit-id",
+        })
+    }
 }
 
 /// How long a declined address rests; doubles for an address that is declined again.

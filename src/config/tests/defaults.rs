@@ -208,13 +208,16 @@ fn findings_of_higher_layers_are_reported_with_all_others_and_get_their_line() {
     std::fs::write(folder.path().join("c.yaml"), text).unwrap();
     let (file, set) = (Some("c.yaml".into()), vec!["dhcp.options.domain-name=5".to_owned()]);
     let manager = ConfigManager::new(Sources { file, set, ..sources(folder.path()) });
-    let report = manager.load_with(|config| {
-        assert_eq!(config.dhcp.subnets[0].common.options["routers"][1], "nonsense");
-        vec![
-            ("dhcp.subnets.lan.options.routers[1]".to_owned(), "not an address".to_owned(), None),
-            ("dhcp.options.domain-name".to_owned(), "not a name".to_owned(), None),
-        ]
-    });
+    let report = manager.load_with(
+        |config| {
+            assert_eq!(config.dhcp.subnets[0].common.options["routers"][1], "nonsense");
+            vec![
+                ("dhcp.subnets.lan.options.routers[1]".to_owned(), "not an address".to_owned(), None),
+                ("dhcp.options.domain-name".to_owned(), "not a name".to_owned(), None),
+            ]
+        },
+        |_| Vec::new(),
+    );
     assert_eq!(
         report.unwrap_err().to_string(),
         "c.yaml:3: dhcp.prot: unknown key\n    3 |   prot: 1\n  hint: did you mean port?

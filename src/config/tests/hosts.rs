@@ -159,6 +159,11 @@ fn routers_and_server_of_every_level_are_not_reserved() {
         c: {mac: '00:05', ip: 10.0.0.5}
         d: {mac: '00:06', ip: 10.0.0.6}
         e: {mac: '00:07', ip: 10.0.0.7, options: {routers: 10.0.0.7}}
+        f: {mac: '00:08', ip: 10.0.0.8, options: {routers: 10.0.0.9}}
+        g: {mac: '00:09', ip: 10.0.0.9}
+        h: {mac: '00:10', ip: 10.0.0.10}
+  classes:
+    phones: {match: {vendor-class: x}, options: {routers: [10.0.0.10]}}
 ";
     let hint = "its clients would have the address of their own router";
     let expected = format!(
@@ -174,6 +179,12 @@ c.yaml:13: dhcp.subnets.lan.hosts.c.ip: 10.0.0.5 is a router of the subnet
   hint: {hint}
 c.yaml:14: dhcp.subnets.lan.hosts.d.ip: 10.0.0.6 is a router of the subnet
     14 |         d: {{mac: '00:06', ip: 10.0.0.6}}
+  hint: {hint}
+c.yaml:17: dhcp.subnets.lan.hosts.g.ip: 10.0.0.9 is a router of the subnet
+    17 |         g: {{mac: '00:09', ip: 10.0.0.9}}
+  hint: {hint}
+c.yaml:18: dhcp.subnets.lan.hosts.h.ip: 10.0.0.10 is a router of the subnet
+    18 |         h: {{mac: '00:10', ip: 10.0.0.10}}
   hint: {hint}
 "
     );

@@ -45,7 +45,7 @@ fn derived_options_can_be_overridden_and_small_networks_have_no_broadcast() {
 
 fn selected(list: Option<&[u8]>) -> Vec<u8> {
     let pipeline = pipeline(|_| {});
-    of_pool(pipeline.options(), LAN).select(list).iter().map(|(code, _)| *code).collect()
+    of_pool(&pipeline.options, LAN).select(list).iter().map(|(code, _)| *code).collect()
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn one_bad_row_keeps_out_all_of_them() {
         active(8, "10.0.0.102", 3),
         active(9, "10.1.0.10", 10),
     ];
-    let before = engine.lease_count();
+    let before = engine.gauges();
     let refused = engine.at(START, |m| m.import(rows, "line")).unwrap_err();
     let said: Vec<String> = refused.iter().map(|(place, refusal)| format!("{place}: {refusal}")).collect();
     assert_eq!(
@@ -121,7 +121,21 @@ fn one_bad_row_keeps_out_all_of_them() {
         ],
         "a client may hold a lease on each link"
     );
-    assert_eq!((engine.lease_count(), engine.lease_at(ip("10.0.0.100"))), (before, None));
+    assert_eq!((engine.gauges(), engine.lease_at(ip("10.0.0.100"))), (before, None));
+}
+
+#[test]
+fn addresses_that_nobody_can_lease_are_not_imported() {
+    let mut engine = engine();
+    let never = ["10.0.0.0", "10.0.0.1", "10.0.255.255", "10.1.0.255"];
+    let rows = (2..).zip(never).map(|(place, address)| active(place, address, 1)).collect();
+    let refused = engine.at(START, |m| m.import(rows, "line")).unwrap_err();
+    let expected: Vec<_> = (2..).zip(never.map(|address| Refusal::NeverGiven(ip(address)))).collect();
+    assert_eq!(refused, expected);
+    assert!(
+        engine.at(START, |m| m.import(vec![active(2, "10.0.0.2", 1)], "line")).is_ok(),
+        "outside of all pools"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn mac(n: u32) -> Vec<u8> {
     client(n).hardware.bytes().to_vec()
 }
 
-fn host(name: &str, macs: &[u32], ip: Option<&str>) -> Host {
+pub(super) fn host(name: &str, macs: &[u32], ip: Option<&str>) -> Host {
     Host {
         name: name.into(),
         macs: macs.iter().map(|n| mac(*n)).collect(),
@@ -33,7 +33,7 @@ fn host(name: &str, macs: &[u32], ip: Option<&str>) -> Host {
 fn topology(hosts: Vec<Host>) -> Arc<Topology> {
     let mut lan = subnet("lan", "10.0.0.0/24", None, &[("main", "10.0.0.100-10.0.0.109")]);
     lan.hosts = hosts;
-    Topology::lay_out(&common(), &[lan])
+    Topology::lay_out(&common(), &[lan], &[])
 }
 
 fn site() -> Site {

@@ -4,6 +4,7 @@
 mod admin;
 mod checked;
 mod circuits;
+mod fixtures;
 mod hosts;
 mod keeper;
 mod memory;
@@ -68,7 +69,7 @@ pub(super) fn lan(range: &str) -> Arc<Topology> {
     let mut lan = subnet("lan", "10.0.0.0/16", None, &[("main", range)]);
     lan.common.options.insert("routers".into(), serde_json::json!(["10.0.0.1"]));
     let other = subnet("other", "10.1.0.0/24", None, &[("far", "10.1.0.10-10.1.0.19")]);
-    Topology::lay_out(&common(), &[lan, other])
+    Topology::lay_out(&common(), &[lan, other], &[])
 }
 
 pub(super) fn settings() -> EngineSettings {
@@ -121,6 +122,11 @@ pub(super) fn offered(offered: Offered) -> Option<Ipv4Addr> {
         Offered::Address(address) => Some(address),
         Offered::Probe(_) | Offered::Exhausted => None,
     }
+}
+
+/// The current or last lease of a client on the link of `lan`.
+pub(super) fn lease_of<S>(engine: &LeaseManager<S>, n: u32) -> Option<Ipv4Addr> {
+    engine.binding(&client(n).key, engine.topology.link_of(SubnetId(0)))
 }
 
 /// Short forms for one message in a batch of its own.

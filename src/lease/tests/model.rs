@@ -57,7 +57,7 @@ const SHAPES: [(&str, Option<&str>); 4] = [
 fn shaped((range, excluded): (&str, Option<&str>)) -> Arc<Topology> {
     let mut lan = subnet("lan", "10.0.0.0/16", None, &[("main", range)]);
     lan.exclude.extend(excluded.map(|address| address.parse::<crate::config::AddressRange>().unwrap()));
-    Topology::lay_out(&common(), &[lan])
+    Topology::lay_out(&common(), &[lan], &[])
 }
 
 /// What clients were promised.
@@ -248,7 +248,7 @@ impl World {
                 (&lease.client.key, lease.state, lease.expires),
                 (&client(*n).key, LeaseState::Active, *ends)
             );
-            assert_eq!(engine.lease_of(&client(*n).key, &LAN).map(|lease| lease.address), Some(*address));
+            assert_eq!(lease_of(engine, *n), Some(*address));
         }
         let active = (0..6).filter(|a| {
             engine.lease_at(address(*a)).is_some_and(|l| l.state == LeaseState::Active && l.expires >= now)

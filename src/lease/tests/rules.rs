@@ -74,7 +74,7 @@ fn routers_reserved_and_excluded_addresses_are_never_given() {
     // Another spelling of the same option, at another level.
     lan.pools[0].options.insert("option-3".into(), serde_json::json!({"ip": "10.0.0.6"}));
     lan.exclude = vec!["10.0.0.3-10.0.0.4".parse().unwrap()];
-    let topology = Topology::lay_out(&common(), &[lan]);
+    let topology = Topology::lay_out(&common(), &[lan], &[]);
     let reserved = EngineSettings { reserved: vec![ip("10.0.0.5")], ..settings() };
     let mut engine = MemoryStore::default().manager_with(&topology, Offers::private(), reserved);
     let mut given: Vec<_> = (0..10).filter_map(|n| engine.discover_at(START, n)).collect();
@@ -110,7 +110,7 @@ fn pool_of_a_slash_16_full_but_one_address_finds_it() {
 fn second_pool_serves_when_the_first_is_full() {
     let one = subnet("a", "10.0.0.0/24", Some("s"), &[("p", "10.0.0.10-10.0.0.11")]);
     let two = subnet("b", "10.0.1.0/24", Some("s"), &[("p", "10.0.1.10-10.0.1.11")]);
-    let topology = Topology::lay_out(&common(), &[one, two]);
+    let topology = Topology::lay_out(&common(), &[one, two], &[]);
     assert_eq!(topology.link(SubnetId(1)), [SubnetId(1), SubnetId(0)]);
     let scope = Scope {
         subnets: topology.link(SubnetId(0)),
@@ -150,7 +150,7 @@ fn one_binding_for_each_client_and_link() {
     assert!(acked(engine.ask_at(START.plus(1), 1, Ask::Selecting(second))).is_some());
     assert_eq!(engine.lease_at(first).unwrap().state, LeaseState::Released);
     assert_eq!(engine.lease_at(ip("10.1.0.10")).unwrap().state, LeaseState::Active);
-    assert_eq!(engine.lease_of(&client(1).key, &LAN).unwrap().address, second);
+    assert_eq!(lease_of(&engine, 1), Some(second));
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn decline_quarantines_address() {
     assert_eq!(engine.at(START, |m| m.decline(&client(2), address)), Declined::NotHolder);
     let hold = Duration::from_secs(600);
     assert_eq!(engine.at(START, |m| m.decline(&client(1), address)), Declined::Done(hold));
-    assert_eq!(engine.lease_of(&client(1).key, &LAN), None);
+    assert_eq!(lease_of(&engine, 1), None);
     assert_eq!(engine.ask_at(START, 1, Ask::Selecting(address)), Answer::Nak(NakReason::Resting));
     let other = engine.lease(START, 1);
     assert_ne!(other, address);
@@ -273,7 +273,7 @@ fn declining_an_offer_leaves_the_lease_that_the_same_batch_granted() {
     let bound = engine.at(START, |m| {
         m.request(&client(1), &LAN, Ask::Renewing(leased), &hour);
         assert_ne!(m.decline(&client(1), offered), Declined::NotHolder);
-        m.lease_of(&client(1).key, &LAN).map(|lease| lease.address)
+        lease_of(m, 1)
     });
     assert_eq!(bound, Some(leased));
 }
@@ -341,7 +341,7 @@ fn changes_without_a_write_transaction_are_refused() {
     engine.begin(Access::Read, START).unwrap();
     engine.request(&client(1), &LAN, Ask::Selecting(ip("10.0.0.110")), &hour);
     assert!(matches!(engine.commit(), Err(StoreError::NotWriting)));
-    assert_eq!(engine.lease_count(), 0);
+    assert_eq!(engine.lease_at(ip("10.0.0.110")), None);
 }
 
 #[test]
