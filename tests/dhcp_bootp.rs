@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use common::Daemon;
 use common::lab::query;
-use common::octets::{ACK, INFORM, OFFER, Question, REQUEST, Speaker, ip, ips, loopback};
+use common::octets::{ACK, INFORM, OFFER, Question, REQUEST, Speaker, ip, ips, loopback, serve};
 
 const SUBNETS: &str = "
     lan:
@@ -25,9 +25,7 @@ const SUBNETS: &str = "
 
 fn start(dhcp: &str) -> (Daemon, Speaker) {
     let common = "  options: {domain-name: example.org}\n  next_server: 10.77.0.9\n  boot_file: pxe.0\n";
-    let daemon = Daemon::start(&loopback(&format!("{common}{dhcp}"), SUBNETS));
-    let speaker = Speaker::new(&daemon);
-    (daemon, speaker)
+    serve(&loopback(&format!("{common}{dhcp}"), SUBNETS))
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use std::net::Ipv4Addr;
 
-use common::octets::{ACK, Answer, NAK, Question, Speaker, ip, ips, loopback, sub};
+use common::octets::{ACK, Answer, NAK, Question, Speaker, ip, ips, loopback, serve, sub};
 use common::{Daemon, text};
 
 /// As docs/configuration.md has it, on other addresses; and a class for each of the other things that can be matched.
@@ -55,9 +55,7 @@ const POOLS: &str = "
 ";
 
 fn start() -> (Daemon, Speaker) {
-    let daemon = Daemon::start(&loopback(CLASSES, POOLS));
-    let speaker = Speaker::new(&daemon);
-    (daemon, speaker)
+    serve(&loopback(CLASSES, POOLS))
 }
 
 /// A client that asks for everything that the classes set.

@@ -6,7 +6,9 @@ mod common;
 use std::net::Ipv4Addr;
 
 use common::lab::query;
-use common::octets::{ACK, Answer, INFORM, OFFER, Question, REQUEST, Speaker, ip, ips, loopback, select};
+use common::octets::{
+    ACK, Answer, INFORM, OFFER, Question, REQUEST, Speaker, ip, ips, loopback, select, serve,
+};
 use common::{Daemon, text};
 
 const LAN: &str = "
@@ -20,12 +22,6 @@ const LAN: &str = "
 /// One worker, these lines below `dhcp`, and a plain subnet.
 fn start(dhcp: &str) -> (Daemon, Speaker) {
     serve(&loopback(dhcp, LAN))
-}
-
-fn serve(yaml: &str) -> (Daemon, Speaker) {
-    let daemon = Daemon::start(yaml);
-    let speaker = Speaker::new(&daemon);
-    (daemon, speaker)
 }
 
 /// Each option is set on all levels down to one; `x` is unset on the way and set again.

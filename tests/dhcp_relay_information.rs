@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::lab::{self, NO_ECHO, Sniffer, query};
 use common::octets::{
-    ACK, Answer, INFORM, NAK, OFFER, Question, RELEASE, REQUEST, Speaker, ip, ips, loopback, select, sub,
+    ACK, Answer, INFORM, NAK, OFFER, Question, RELEASE, REQUEST, Speaker, ip, ips, loopback, select, serve,
+    sub,
 };
 use common::{Daemon, Namespace, eventually, is_root};
 
@@ -29,9 +30,7 @@ const SUBNETS: &str = "
 ";
 
 fn start(dhcp: &str) -> (Daemon, Speaker) {
-    let daemon = Daemon::start(&loopback(dhcp, SUBNETS));
-    let speaker = Speaker::new(&daemon);
-    (daemon, speaker)
+    serve(&loopback(dhcp, SUBNETS))
 }
 
 fn relayed(n: u32, information: &[u8]) -> Question {

@@ -5,7 +5,7 @@ mod common;
 
 use std::net::Ipv4Addr;
 
-use common::octets::{ACK, NAK, OFFER, Question, Speaker, ip, loopback, sub};
+use common::octets::{ACK, NAK, OFFER, Question, Speaker, ip, loopback, serve, sub};
 use common::{Daemon, text};
 
 const HOSTS: &str = "
@@ -34,9 +34,7 @@ const HOSTS: &str = "
 ";
 
 fn start() -> (Daemon, Speaker) {
-    let daemon = Daemon::start(&loopback("", HOSTS));
-    let speaker = Speaker::new(&daemon);
-    (daemon, speaker)
+    serve(&loopback("", HOSTS))
 }
 
 /// A DISCOVER through the relay of `behind`, from this circuit and remote id.

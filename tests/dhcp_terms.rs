@@ -3,7 +3,7 @@
 mod common;
 
 use common::lab::query;
-use common::octets::{ACK, NAK, OFFER, Question, REQUEST, Speaker, ip, loopback, select, sub};
+use common::octets::{ACK, NAK, OFFER, Question, REQUEST, Speaker, ip, loopback, select, serve, sub};
 use common::{Daemon, eventually};
 
 const LAN: &str = "
@@ -18,9 +18,7 @@ const LAN: &str = "
 ";
 
 fn start(dhcp: &str, subnets: &str) -> (Daemon, Speaker) {
-    let daemon = Daemon::start(&loopback(dhcp, subnets));
-    let speaker = Speaker::new(&daemon);
-    (daemon, speaker)
+    serve(&loopback(dhcp, subnets))
 }
 
 /// RFC 4361 §6.1: type 255, IAID, DUID.

@@ -5,7 +5,7 @@ mod common;
 
 use common::echo::metric;
 use common::lab::query;
-use common::octets::{Answer, OFFER, Question, Speaker, hex, ip, loopback, select, sub};
+use common::octets::{Answer, OFFER, Question, Speaker, hex, ip, loopback, select, serve, sub};
 use common::{Daemon, text};
 use serde_json::Value;
 
@@ -79,9 +79,7 @@ impl Case {
 }
 
 fn start() -> (Daemon, Speaker) {
-    let daemon = Daemon::start(&loopback(DHCP, SUBNETS));
-    let speaker = Speaker::new(&daemon);
-    (daemon, speaker)
+    serve(&loopback(DHCP, SUBNETS))
 }
 
 /// What a value of the wire is in words; none for layouts that this test does not know.

@@ -336,6 +336,13 @@ pub fn sub(code: u8, data: &[u8]) -> Vec<u8> {
     [&[code, u8::try_from(data.len()).unwrap()], data].concat()
 }
 
+/// A daemon with this configuration, and who speaks to it.
+pub fn serve(yaml: &str) -> (Daemon, Speaker) {
+    let daemon = Daemon::start(yaml);
+    let speaker = Speaker::new(&daemon);
+    (daemon, speaker)
+}
+
 /// DHCP on loopback for one worker, with nothing that would limit or delay a test: what stands in `dhcp` (indented by two)
 /// and `dhcp.subnets` (by four).
 pub fn loopback(dhcp: &str, subnets: &str) -> String {

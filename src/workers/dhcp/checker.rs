@@ -88,12 +88,28 @@ impl Checker {
         }
     }
 
-    /// Takes in the answers, and asks again where there is none yet; the packets that go on.
-    pub(super) fn listen(&mut self, batch: &mut Batch) -> Vec<Waiting> {
+    /// Takes in the answers, where there are any, and asks again where there is none yet; the packets that go on.
+    pub(super) fn listen(&mut self, batch: &mut Batch, answers: bool) -> Vec<Waiting> {
         if !self.waits() {
             return Vec::new();
         }
         let now = batch.now();
+        if answers {
+            self.hear(batch, now);
+        }
+        let at = Instant::now();
+        for (address, method) in self.parked.ask_again(at) {
+            self.prober.ask(address, method);
+        }
+        let due = self.due(at, now, batch);
+        if let Some(ahead) = &mut self.ahead {
+            batch.account.silent(ahead.settle(self.probes, at, now));
+        }
+        due
+    }
+
+    /// What the answers mean.
+    fn hear(&mut self, batch: &mut Batch, now: Timestamp) {
         let (mut found, harmless) = self.prober.hear(now);
         batch.account.answered(found.len(), harmless);
         found.retain(|one| self.believes(*one, now, batch));
@@ -111,15 +127,6 @@ impl Checker {
                 None => {}
             }
         }
-        let at = Instant::now();
-        for (address, method) in self.parked.ask_again(at) {
-            self.prober.ask(address, method);
-        }
-        let due = self.due(at, now, batch);
-        if let Some(ahead) = &mut self.ahead {
-            batch.account.silent(ahead.settle(self.probes, at, now));
-        }
-        due
     }
 
     /// Probes ahead of time, unless there is work to do.

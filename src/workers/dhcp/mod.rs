@@ -82,7 +82,8 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
     let mut kernel_drops = KernelDrops::default();
     loop {
         let pauses = if serving { &worker.pauses[..] } else { &[] };
-        if wait(context, &sockets, pauses, (serving || leaving).then_some(&worker.checker))? {
+        let woken = wait(context, &sockets, pauses, (serving || leaving).then_some(&worker.checker))?;
+        if woken.main {
             match hear(&context.channel).map_err(|error| format!("could not hear main: {error}"))? {
                 Heard::Order(Order::Begin) => {
                     serving = true;
@@ -101,7 +102,7 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
             }
         }
         if leaving {
-            worker.resume(&sockets, leaving);
+            worker.resume(&sockets, woken.answers, leaving);
             if worker.checker.is_idle() {
                 context.say(&Word::Quiet);
                 return Ok(());
@@ -111,7 +112,7 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
         if !serving {
             continue;
         }
-        let resumed = worker.resume(&sockets, leaving);
+        let resumed = worker.resume(&sockets, woken.answers, leaving);
         let busy = worker.serve(&sockets) || resumed;
         let followed = !busy && worker.follow();
         worker.checker.probe_ahead(&worker.batch, busy);
@@ -125,14 +126,21 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
     }
 }
 
-/// Waits for packets on those sockets that have a pause which is over (none, before serving), and for answers to probes;
-/// whether main has said something.
+/// What a wait has ended with.
+struct Woken {
+    /// Main has said something.
+    main: bool,
+    /// There may be answers to probes.
+    answers: bool,
+}
+
+/// Waits for packets on those sockets that have a pause which is over (none, before serving), and for answers to probes.
 fn wait(
     context: &Context,
     sockets: &[(Interface, OwnedFd)],
     pauses: &[Backoff],
     checker: Option<&Checker>,
-) -> Result<bool, String> {
+) -> Result<Woken, String> {
     let now = Instant::now();
     let mut watched = vec![PollFd::new(context.channel.as_fd(), PollFlags::POLLIN)];
     let mut longest = FOLLOW;
@@ -142,6 +150,8 @@ fn wait(
             Some(left) => longest = longest.min(left),
         }
     }
+    // At least main's channel stands before them.
+    let probes_at = watched.len();
     if let Some(checker) = checker {
         watched.extend(checker.descriptors(now).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let left = checker.next(now).map(|next| next.saturating_duration_since(now));
@@ -152,8 +162,14 @@ fn wait(
         Duration::from_millis(u64::try_from(longest.as_micros().div_ceil(1000)).unwrap_or(u64::MAX));
     let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
     match poll(&mut watched, timeout) {
-        Ok(_) => Ok(watched.first().and_then(PollFd::any).unwrap_or(true)),
-        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Ok(_) => {
+            let mut ready = watched.iter().map(|one| one.any().unwrap_or(true));
+            Ok(Woken {
+                main: ready.next().unwrap_or(true),
+                answers: ready.skip(probes_at - 1).any(|ready| ready),
+            })
+        }
+        Err(nix::errno::Errno::EINTR) => Ok(Woken { main: false, answers: false }),
         Err(errno) => Err(format!("could not wait for packets: {errno}")),
     }
 }
@@ -237,8 +253,8 @@ impl Worker {
 
     /// Handles the packets once more whose probe is over; whether there were any. What has to wait again is dropped where
     /// the worker is leaving: the client sends it again, and the next generation answers.
-    fn resume(&mut self, sockets: &[(Interface, OwnedFd)], leaving: bool) -> bool {
-        let due = self.checker.listen(&mut self.batch);
+    fn resume(&mut self, sockets: &[(Interface, OwnedFd)], answers: bool, leaving: bool) -> bool {
+        let due = self.checker.listen(&mut self.batch, answers);
         if due.is_empty() {
             return false;
         }
