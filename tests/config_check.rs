@@ -171,16 +171,6 @@ fn set_is_checked_like_the_file_and_named_as_the_place() {
 }
 
 #[test]
-fn keys_that_later_versions_serve_are_refused_unless_they_say_off() {
-    let off = "daemon: {watch_config: false}\ndhcp: {enabled: false}\n";
-    let output = run_on(off, &["check"]);
-    assert!(output.status.success(), "{}", text(&output));
-    let said = refused(&off.replace("watch_config: false", "watch_config: true"), &[]);
-    assert!(said.contains("daemon.watch_config: this is not available in this version"), "{said}");
-    assert!(said.contains("hint: leave it out or set it to false"), "{said}");
-}
-
-#[test]
 fn mistakes_in_classes_hosts_and_security_are_reported_together() {
     let yaml = "\
 dhcp:

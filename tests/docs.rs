@@ -315,7 +315,6 @@ fn rows(heads: (&str, &str)) -> Vec<(usize, String, String)> {
 
 const DEFAULTS: (&str, &str) = ("key", "default");
 const EXAMPLES: (&str, &str) = ("key", "example");
-const REFUSED: (&str, &str) = ("refused key", "refused value");
 
 /// Loads a small configuration with these values set. DHCP is off, since it serves no interface by default.
 fn load_with(set: &[String]) -> Result<Config, Report> {
@@ -390,23 +389,6 @@ fn every_configuration_that_is_shown_is_in_order() {
         let loaded = loaded.unwrap_or_else(|report| panic!("{report}\n{yaml}"));
         assert!(loaded.warnings.is_empty(), "{:?}\n{yaml}", loaded.warnings);
     }
-}
-
-#[test]
-fn every_key_that_is_documented_as_refused_is_refused() {
-    let rows = rows(REFUSED);
-    assert!(!rows.is_empty(), "no key was found");
-    let mut problems = Vec::new();
-    for (number, key, value) in rows {
-        let said = match load_with(&[format!("{key}={value}")]) {
-            Ok(_) => "it is accepted".to_owned(),
-            Err(report) => report.to_string(),
-        };
-        if !said.contains("not available in this version") {
-            problems.push(format!("docs/configuration.md:{number}: {key}={value}: {said}"));
-        }
-    }
-    report(&problems);
 }
 
 /// The keys of the sections without names chosen by the user, by way of the typed configuration.

@@ -54,6 +54,7 @@ pub(super) fn read(section: Section<'_>, paths: &Paths) -> Daemon {
         control_socket: section.path("control_socket", paths.control_socket.clone()),
         state_dir: section.path("state_dir", paths.state_dir.clone()),
         user: section.get("user", UserName("echo-daemon".to_owned())).0,
+        watch_config: section.get("watch_config", false),
         shutdown_timeout: section
             .within("shutdown_timeout", Duration::from_secs(5), timeouts, |d| show_duration(*d)),
     };

@@ -8,10 +8,10 @@
 //! | read and merge the file and `--set`, remember where each value came from | `sources`, `file`, `spelling`, `yaml`, `tree`, `places` |
 //! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `address`, `identity`, `field`, `units` |
 //! | one file for the sections that belong together | `daemon`, `logging`, `echo`, `dhcp`, `common`, `class`, `security`, `subnet`, `host` |
-//! | refuse what is not built yet | `unavailable` |
 //! | check the sections against each other | `checks` |
 //! | show what is wrong | `report` |
 //! | tell what a reload cannot change | `restart` |
+//! | the merged values and their origins, for people | `document` |
 
 mod address;
 mod checks;
@@ -19,6 +19,7 @@ mod class;
 mod common;
 mod daemon;
 mod dhcp;
+mod document;
 mod echo;
 mod field;
 mod file;
@@ -40,10 +41,10 @@ mod subnet;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod unavailable;
 mod units;
 mod yaml;
 
+pub use document::Document;
 pub use identity::{hex_with_colons, with_colons};
 pub use model::Config;
 pub use network::{AddressRange, Network};
@@ -67,6 +68,8 @@ pub struct Loaded {
     pub config: Config,
     /// What an operator should look at.
     pub warnings: Vec<Problem>,
+    /// The same for people: every value as it was said, and where.
+    pub document: Document,
 }
 
 /// What a higher layer found wrong, or worth a look: the dotted key (such as `dhcp.subnets.lan.options.routers`), the reason, a hint.
@@ -125,7 +128,8 @@ impl ConfigManager {
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(Report::new(problems));
         }
-        Ok(Loaded { config, warnings: Report::new(problems).problems })
+        let document = Document::new(&tree, &places);
+        Ok(Loaded { config, warnings: Report::new(problems).problems, document })
     }
 }
 

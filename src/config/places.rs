@@ -91,6 +91,11 @@ impl Places {
         Problem { severity, place, key: key.to_owned(), reason, hint, text }
     }
 
+    /// Where the value of `key` was said.
+    pub(super) fn origin(&self, key: &str) -> Place {
+        self.place(key).0
+    }
+
     fn place(&self, key: &str) -> (Place, Option<String>) {
         // The value itself, or the list that it is an item of, was given by a flag.
         let value = key.split_once('[').map_or(key, |(list, _)| list);

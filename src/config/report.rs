@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Longest piece of an offending line that is shown, in characters.
 const LINE_SHOWN: usize = 160;
@@ -23,7 +23,7 @@ pub enum Severity {
 }
 
 /// Where a value was said. The order is the order in which problems are printed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "lowercase")]
 pub enum Place {
     /// In the configuration file.
@@ -42,6 +42,13 @@ pub enum Place {
         /// What followed `--set`.
         flag: String,
     },
+    /// In the environment.
+    Environment {
+        /// Name of the variable.
+        variable: String,
+    },
+    /// In the overlay of the runtime API.
+    Api,
     /// Nowhere: a built-in default, or a value that is missing.
     Default,
 }
@@ -98,6 +105,8 @@ impl fmt::Display for Place {
             Self::File { file, line: Some(line), .. } => write!(f, "{}:{line}", file.display()),
             Self::File { file, line: None, .. } => write!(f, "{}", file.display()),
             Self::Set { flag, .. } => write!(f, "--set {flag}"),
+            Self::Environment { variable } => write!(f, "${variable}"),
+            Self::Api => f.write_str("runtime API"),
             Self::Default => f.write_str("built-in default"),
         }
     }

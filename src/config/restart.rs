@@ -5,7 +5,8 @@ use super::model::{Config, Daemon};
 /// The keys that differ between `old` and `new` and take effect after a restart only.
 pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     // Taken apart in full, so that a new key cannot be forgotten here.
-    let Daemon { daemonize, pid_file, control_socket, state_dir, user, shutdown_timeout: _ } = &old.daemon;
+    let Daemon { daemonize, pid_file, control_socket, state_dir, user, watch_config: _, shutdown_timeout: _ } =
+        &old.daemon;
     let rows = [
         ("daemon.daemonize", *daemonize != new.daemon.daemonize),
         ("daemon.pid_file", *pid_file != new.daemon.pid_file),

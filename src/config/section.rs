@@ -13,7 +13,7 @@ use figment::value::{Dict, Value};
 use super::leaf::{Fault, Leaf};
 use super::places::Places;
 use super::report::{Problem, Severity};
-use super::{spelling, tree, unavailable};
+use super::{spelling, tree};
 
 /// How alike two keys must be for one to be offered as what was meant (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;
@@ -285,15 +285,8 @@ impl<'a> Section<'a> {
     /// Reports every key that nobody asked for.
     pub(super) fn finish(&self) {
         let known = self.known.borrow();
-        for (name, value) in self.dict.into_iter().flatten().filter(|(name, _)| !known.contains(*name)) {
-            match unavailable::find(&self.key(name)) {
-                Some(_) if unavailable::is_off(value) => {}
-                Some(_) => {
-                    let hint = unavailable::HINT.to_owned();
-                    self.error(name, "this is not available in this version", Some(hint));
-                }
-                None => self.error(name, "unknown key", hint_for(name, &known, &self.path)),
-            }
+        for (name, _) in self.dict.into_iter().flatten().filter(|(name, _)| !known.contains(*name)) {
+            self.error(name, "unknown key", hint_for(name, &known, &self.path));
         }
     }
 }
@@ -306,7 +299,6 @@ fn hint_for(name: &str, known: &BTreeSet<String>, path: &str) -> Option<String> 
         return Some(format!("a dot does not lead into a section: write {key} indented below {section}:"));
     }
     let mut candidates: Vec<&str> = known.iter().map(String::as_str).collect();
-    candidates.extend(unavailable::names_in(path));
     candidates.extend(spelling::aliases_in(path).collect::<Vec<_>>());
     if let Some(near) = nearest(name, candidates.iter().copied()) {
         return Some(format!("did you mean {near}?"));

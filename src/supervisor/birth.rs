@@ -14,9 +14,8 @@ use nix::unistd::{Pid, getpid};
 use super::Supervisor;
 use super::children::{Child, State};
 use super::job::Job;
-use super::settings;
+use super::settings::{self, InForce};
 use super::sockets::Sockets;
-use crate::config::Config;
 use crate::event;
 use crate::stats::{Counter, Occupant, SLOTS, Slot};
 use crate::workers::{Context, Kind, Word};
@@ -25,9 +24,8 @@ use crate::workers::{Context, Kind, Word};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Inheritance<'a> {
     pub(super) generation: u64,
-    pub(super) config: &'a Arc<Config>,
+    pub(super) in_force: &'a InForce,
     pub(super) sockets: &'a Sockets,
-    pub(super) token: &'a Option<String>,
 }
 
 impl Supervisor {
@@ -80,7 +78,7 @@ impl Supervisor {
         slot: Slot,
         main: Pid,
     ) -> i32 {
-        let config = Arc::clone(inheritance.config);
+        let config = Arc::clone(&inheritance.in_force.config);
         let context = Context { index, config, channel, shared: self.shared, slot };
         let outcome = self
             .enter(kind, index, inheritance, &context, main)

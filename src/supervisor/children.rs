@@ -65,7 +65,7 @@ impl Child {
 
     /// The next word it said, if any; what is no word is passed over.
     pub(super) fn hear(&mut self) -> Option<Word> {
-        let mut buffer = [0; MAX_TEXT + 1];
+        let mut buffer = vec![0; MAX_TEXT + 1];
         loop {
             match self.channel.receive(&mut buffer) {
                 Ok(Received::Message(length)) => {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::Supervisor;
 use super::birth::Inheritance;
@@ -26,7 +27,7 @@ impl Job {
         let sockets = inheritance.sockets;
         Ok(match kind {
             Kind::Logger => {
-                let console = inheritance.config.logging.console || main.foreground;
+                let console = inheritance.in_force.config.logging.console || main.foreground;
                 Self::Logger { reader: main.log.try_clone()?, console }
             }
             Kind::Tcp => Self::Tcp {
@@ -54,7 +55,8 @@ impl Job {
                 Self::Api(workers::api::Inputs {
                     control: control.1.try_clone()?,
                     listen: sockets.api.as_ref().map(|listener| listener.fd.try_clone()).transpose()?,
-                    token: inheritance.token.clone(),
+                    token: inheritance.in_force.token.clone(),
+                    document: Arc::clone(&inheritance.in_force.document),
                     config_file: main
                         .manager
                         .sources()

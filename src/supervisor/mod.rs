@@ -47,6 +47,7 @@ use crate::workers::{logger, regions};
 
 use children::{BackOff, Child, Restart};
 use preflight::Privilege;
+use settings::InForce;
 use sockets::Sockets;
 use transition::{Reason, Transition, Verdict};
 
@@ -66,8 +67,7 @@ enum Phase {
 #[derive(Debug)]
 struct Supervisor {
     manager: ConfigManager,
-    config: Arc<Config>,
-    token: Option<String>,
+    in_force: InForce,
     privilege: Privilege,
     foreground: bool,
     shared: Shared,
@@ -110,14 +110,14 @@ pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
     // Before anything owns a descriptor.
     daemon::sanitize().map_err(|error| format!("could not put the process in order: {error}"))?;
     let loaded = settings::load(&manager).map_err(|report| report.to_string())?;
-    let config = Arc::new(loaded.config);
     let mut warnings: Vec<String> = loaded.warnings.iter().map(|problem| problem.reason.clone()).collect();
-    refuse_if_running(&config)?;
+    refuse_if_running(&loaded.config)?;
+    let in_force = InForce::of(loaded)?;
+    let config = Arc::clone(&in_force.config);
     let privilege = preflight::privilege(&config, &mut warnings).map_err(|error| error.to_string())?;
     preflight::folders(&config, &privilege).map_err(|error| error.to_string())?;
     preflight::lease_file(&config, &privilege).map_err(|error| error.to_string())?;
     Outputs::check(&logger::outputs(&config, false)).map_err(|error| with_hint(&error, error.hint()))?;
-    let token = settings::token(&config)?;
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }
@@ -137,7 +137,7 @@ pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
         }
     };
     // From here on the daemon's own words are the report's; nobody reads its stderr.
-    match Supervisor::set_up(manager, config, token, privilege, foreground) {
+    match Supervisor::set_up(manager, in_force, privilege, foreground) {
         Ok(supervisor) => Ok(supervisor.serve(report, warnings)),
         Err(reason) if foreground => Err(reason),
         Err(reason) => {
@@ -191,11 +191,11 @@ impl Supervisor {
     /// generation.
     fn set_up(
         manager: ConfigManager,
-        config: Arc<Config>,
-        token: Option<String>,
+        in_force: InForce,
         privilege: Privilege,
         foreground: bool,
     ) -> Result<Self, String> {
+        let config = Arc::clone(&in_force.config);
         let refuse = |error: PidFileError| with_hint(&error, error.hint());
         let pid_file = PidFile::acquire(&config.daemon.pid_file).map_err(refuse)?;
         pid_file.write(getpid()).map_err(refuse)?;
@@ -231,8 +231,7 @@ impl Supervisor {
                 lifeline: process::lifeline()?,
                 watch: InterfaceWatch::open().ok(),
                 manager,
-                config,
-                token,
+                in_force,
                 privilege,
                 foreground,
                 sockets: Sockets::default(),
@@ -273,8 +272,7 @@ impl Supervisor {
         for warning in warnings {
             event!(DaemonWarning; "{warning}");
         }
-        let (config, token) = (Arc::clone(&self.config), self.token.clone());
-        if let Err(reason) = self.begin_transition(Reason::Start, config, token, Vec::new()) {
+        if let Err(reason) = self.begin_transition(Reason::Start, self.in_force.clone(), Vec::new()) {
             self.finish_start(Err(reason));
         }
         match self.run() {
@@ -312,7 +310,7 @@ impl Supervisor {
         for (service, address) in self.sockets.endpoints() {
             words.push_str(&format!("\n  {service:<8} {address}"));
         }
-        words.push_str(&format!("\n  {:<8} {}", "log", self.config.logging.log_file.display()));
+        words.push_str(&format!("\n  {:<8} {}", "log", self.in_force.config.logging.log_file.display()));
         words
     }
 

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon_utils::log::sender;
@@ -14,6 +13,7 @@ use nix::unistd::Pid;
 
 use super::birth::Inheritance;
 use super::children::{Child, Restart, State};
+use super::settings::InForce;
 use super::transition::{Reason, Verdict};
 use super::{Phase, Supervisor, preflight, settings};
 use crate::event;
@@ -178,12 +178,11 @@ impl Supervisor {
         self.restarts = later;
         let due: Vec<Restart> = due;
         for Restart { kind, index, .. } in due {
-            if index >= kind.count(&self.config) {
+            if index >= kind.count(&self.in_force.config) {
                 continue;
             }
-            let (config, token) = (Arc::clone(&self.config), self.token.clone());
             let (generation, sockets) = (self.generation, &self.sockets);
-            let inheritance = Inheritance { generation, config: &config, sockets, token: &token };
+            let inheritance = Inheritance { generation, in_force: &self.in_force, sockets };
             match self.spawn(kind, index, inheritance) {
                 Ok(child) => self.children.push(child),
                 Err(error) => {
@@ -228,7 +227,7 @@ impl Supervisor {
                 let pid = child.pid;
                 self.ask_reload(Some(pid));
             }
-            Word::Ready | Word::Quiet | Word::Reload => {
+            Word::Ready | Word::Quiet | Word::Reload | Word::Patch(_) => {
                 log::debug!("{} said {word:?} in state {:?}: passed over", child.name(), child.state);
             }
         }
@@ -257,19 +256,20 @@ impl Supervisor {
         let outcome = settings::load(&self.manager)
             .map_err(|report| report.to_string())
             .and_then(|loaded| {
-                settings::refuse_what_needs_restart(&self.config, &loaded.config)?;
-                if !self.config.dhcp.enabled {
+                settings::refuse_what_needs_restart(&self.in_force.config, &loaded.config)?;
+                if !self.in_force.config.dhcp.enabled {
                     // The start had no reason to: there may be no lease file yet, or one with the clock of another boot.
                     preflight::lease_file(&loaded.config, &self.privilege)
                         .map_err(|error| error.to_string())?;
                 }
-                settings::token(&loaded.config).map(|token| (loaded, token))
+                let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+                InForce::of(loaded).map(|in_force| (in_force, warnings))
             })
-            .and_then(|(loaded, token)| {
-                for warning in &loaded.warnings {
+            .and_then(|(in_force, warnings)| {
+                for warning in warnings {
                     event!(ConfigWarning; "{warning}");
                 }
-                self.begin_transition(Reason::Reload, Arc::new(loaded.config), token, asked_by.clone())
+                self.begin_transition(Reason::Reload, in_force, asked_by.clone())
             });
         if let Err(reason) = outcome {
             self.finish(Reason::Reload, asked_by, Err(reason));
@@ -292,7 +292,7 @@ impl Supervisor {
                 let counter = if applied { Counter::ReloadApplied } else { Counter::ReloadRefused };
                 self.shared.slot(0).count(counter);
                 // First: who has just asked for more wants to read of it.
-                sender::set_levels(settings::levels(&self.config));
+                sender::set_levels(settings::levels(&self.in_force.config));
                 match &verdict {
                     Ok(words) => {
                         event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");
@@ -328,17 +328,16 @@ impl Supervisor {
                 true
             }
         };
-        if changed && self.config.dhcp.enabled {
+        if changed && self.in_force.config.dhcp.enabled {
             self.interfaces_due = Some(Instant::now() + INTERFACES_SETTLE);
         }
     }
 
     fn serve_changed_interfaces(&mut self) {
-        if !self.sockets.interfaces_changed(&self.config) {
+        if !self.sockets.interfaces_changed(&self.in_force.config) {
             return;
         }
-        let (config, token) = (Arc::clone(&self.config), self.token.clone());
-        if let Err(reason) = self.begin_transition(Reason::Interfaces, config, token, Vec::new()) {
+        if let Err(reason) = self.begin_transition(Reason::Interfaces, self.in_force.clone(), Vec::new()) {
             self.finish(Reason::Interfaces, Vec::new(), Err(reason));
         }
     }

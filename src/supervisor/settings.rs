@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use daemon_utils::log::Levels;
 use daemon_utils::socket;
 
-use crate::config::{Config, ConfigManager, Finding, Problem, Report, changes_needing_restart};
+use crate::config::{Config, ConfigManager, Document, Finding, Problem, Report, changes_needing_restart};
 use crate::protocol::options;
 
 /// A configuration in which no layer found an error.
@@ -18,12 +19,31 @@ pub struct Settings {
     pub config: Config,
     /// What an operator should look at.
     pub warnings: Vec<Problem>,
+    /// Every value and where it was said.
+    pub document: Document,
+}
+
+/// What a generation is born with: settings that main could put into force.
+#[derive(Debug, Clone)]
+pub(super) struct InForce {
+    pub(super) config: Arc<Config>,
+    pub(super) document: Arc<Document>,
+    /// The bearer token of the API.
+    pub(super) token: Option<String>,
+}
+
+impl InForce {
+    /// Reads what the configuration names. Errors: the token's file.
+    pub(super) fn of(settings: Settings) -> Result<Self, String> {
+        let token = token(&settings.config)?;
+        Ok(Self { config: Arc::new(settings.config), document: Arc::new(settings.document), token })
+    }
 }
 
 /// Reads all sources and lets every layer check them. Errors: all of them, each with its place.
 pub fn load(manager: &ConfigManager) -> Result<Settings, Report> {
     let loaded = manager.load_with(options::check, own_addresses)?;
-    Ok(Settings { config: loaded.config, warnings: loaded.warnings })
+    Ok(Settings { config: loaded.config, warnings: loaded.warnings, document: loaded.document })
 }
 
 /// Reservations of addresses that this machine itself has: their clients get others. Only a warning, since the file may
@@ -74,7 +94,7 @@ pub(super) fn refuse_what_needs_restart(old: &Config, new: &Config) -> Result<()
 }
 
 /// Reads the bearer token of the API while main still may: the first line of its file.
-pub(super) fn token(config: &Config) -> Result<Option<String>, String> {
+fn token(config: &Config) -> Result<Option<String>, String> {
     let Some(path) = &config.api.token_file else { return Ok(None) };
     let text = fs::read_to_string(path).map_err(|e| format!("could not read token file {path:?}: {e}"))?;
     match text.lines().next().map(str::trim) {

@@ -45,7 +45,7 @@ impl Supervisor {
         // Where that was the start, it has failed.
         let exit_code = if self.start_failure.is_some() { 1 } else { exit_code };
         self.restarts.clear();
-        let deadline = Instant::now() + self.config.daemon.shutdown_timeout;
+        let deadline = Instant::now() + self.in_force.config.daemon.shutdown_timeout;
         self.phase = Phase::StoppingWorkers { deadline, exit_code };
         for child in self.children.iter_mut().filter(|child| child.kind != Kind::Logger) {
             child.tell(&Order::Stop);
@@ -71,7 +71,7 @@ impl Supervisor {
             if self.children.iter().any(|child| child.kind != Kind::Logger) || !self.orphans().is_empty() {
                 if Instant::now() >= deadline {
                     self.kill_workers();
-                    let deadline = Instant::now() + self.config.daemon.shutdown_timeout;
+                    let deadline = Instant::now() + self.in_force.config.daemon.shutdown_timeout;
                     self.phase = Phase::StoppingWorkers { deadline, exit_code };
                 }
                 return;

@@ -9,7 +9,6 @@
 //! While switching, each kind is handed over by itself: as soon as no old worker of a kind reads any more, the
 //! new ones of that kind begin. What arrives in between waits in the sockets, which both inherit.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
@@ -17,8 +16,8 @@ use nix::unistd::Pid;
 use super::Supervisor;
 use super::birth::Inheritance;
 use super::children::State;
+use super::settings::InForce;
 use super::sockets::Sockets;
-use crate::config::Config;
 use crate::event;
 use crate::workers::{Kind, Order};
 
@@ -46,8 +45,7 @@ pub(super) enum Reason {
 pub(super) struct Transition {
     pub(super) reason: Reason,
     pub(super) generation: u64,
-    config: Arc<Config>,
-    token: Option<String>,
+    in_force: InForce,
     sockets: Sockets,
     kinds: Vec<Kind>,
     deadline: Instant,
@@ -71,11 +69,11 @@ impl Supervisor {
     pub(super) fn begin_transition(
         &mut self,
         reason: Reason,
-        config: Arc<Config>,
-        token: Option<String>,
+        in_force: InForce,
         asked_by: Vec<Pid>,
     ) -> Result<(), String> {
-        let (sockets, warnings) = self.sockets.prepare(&config).map_err(|error| error.to_string())?;
+        let (sockets, warnings) =
+            self.sockets.prepare(&in_force.config).map_err(|error| error.to_string())?;
         for (event, words) in warnings {
             self.warn(event, &words);
         }
@@ -85,10 +83,10 @@ impl Supervisor {
         };
         self.last_generation += 1;
         let generation = self.last_generation;
-        let inheritance = Inheritance { generation, config: &config, sockets: &sockets, token: &token };
+        let inheritance = Inheritance { generation, in_force: &in_force, sockets: &sockets };
         let mut born = Vec::new();
         for kind in &kinds {
-            for index in 0..kind.count(&config) {
+            for index in 0..kind.count(&in_force.config) {
                 match self.spawn(*kind, index, inheritance) {
                     Ok(child) => self.children.push(child),
                     Err(error) => {
@@ -107,8 +105,7 @@ impl Supervisor {
         self.transition = Some(Transition {
             reason,
             generation,
-            config,
-            token,
+            in_force,
             sockets,
             kinds,
             deadline,
@@ -173,7 +170,7 @@ impl Supervisor {
     fn start_switching(&mut self) {
         let Some(transition) = &mut self.transition else { return };
         transition.switching = true;
-        transition.deadline = Instant::now() + self.config.daemon.shutdown_timeout;
+        transition.deadline = Instant::now() + self.in_force.config.daemon.shutdown_timeout;
         let (generation, kinds) = (transition.generation, transition.kinds.clone());
         self.restarts.retain(|restart| !kinds.contains(&restart.kind));
         for child in &mut self.children {
@@ -188,7 +185,7 @@ impl Supervisor {
     fn switch_kinds(&mut self) {
         let Some(transition) = &self.transition else { return };
         let (generation, late) = (transition.generation, Instant::now() >= transition.deadline);
-        let linger = self.config.daemon.shutdown_timeout * LINGER;
+        let linger = self.in_force.config.daemon.shutdown_timeout * LINGER;
         let mut all_begun = true;
         for kind in transition.kinds.clone() {
             let reads = |child: &&mut super::Child| {
@@ -236,8 +233,7 @@ impl Supervisor {
         let Some(transition) = self.transition.take() else { return };
         self.generation = transition.generation;
         self.shared.set_generation(transition.generation);
-        self.config = transition.config;
-        self.token = transition.token;
+        self.in_force = transition.in_force;
         for name in transition.sockets.interfaces_beyond(&self.sockets) {
             event!(InterfaceUp, interface = name; "{name} is served");
         }

@@ -8,7 +8,7 @@
 
 use std::io;
 
-use daemon_utils::channel::{Channel, Received};
+use daemon_utils::channel::{Channel, MAX_MESSAGE, Received};
 
 /// What main tells a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,8 @@ pub enum Order {
     Stop,
     /// Open the log files anew (logger).
     Reopen,
-    /// The answer to [`Word::Reload`] (api): whether it was applied, and the words to show.
+    /// The answer to [`Word::Reload`] or [`Word::Patch`] (api), each question answered once and in order: whether it was
+    /// applied, and the words to show.
     Verdict(bool, String),
 }
 
@@ -36,6 +37,19 @@ pub enum Word {
     Failed(String),
     /// Reload the configuration (api).
     Reload,
+    /// Lay a patch over the configuration and reload (api).
+    Patch(Patch),
+}
+
+/// A change of the configuration that came over the control API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// The tag that the configuration in force must have for the patch to be applied ([`Document::tag`]); empty: any.
+    ///
+    /// [`Document::tag`]: crate::config::Document::tag
+    pub tag: String,
+    /// A merge patch (RFC 7396) as JSON text of at most [`MAX_TEXT`] bytes with the tag, which nobody has checked.
+    pub json: String,
 }
 
 impl Order {
@@ -46,7 +60,9 @@ impl Order {
             Self::Quiesce => b"Q".to_vec(),
             Self::Stop => b"S".to_vec(),
             Self::Reopen => b"R".to_vec(),
-            Self::Verdict(applied, text) => word_with_text(if *applied { b'+' } else { b'-' }, text),
+            Self::Verdict(applied, text) => {
+                word_with_text(if *applied { b'+' } else { b'-' }, text, MAX_ORDER_TEXT)
+            }
         }
     }
 
@@ -71,8 +87,10 @@ impl Word {
         match self {
             Self::Ready => b"r".to_vec(),
             Self::Quiet => b"q".to_vec(),
-            Self::Failed(reason) => word_with_text(b'f', reason),
+            Self::Failed(reason) => word_with_text(b'f', reason, MAX_ORDER_TEXT),
             Self::Reload => b"l".to_vec(),
+            // A patch that was cut off would be another one: who sends it keeps to the bound.
+            Self::Patch(Patch { tag, json }) => word_with_text(b'p', &format!("{tag}\0{json}"), MAX_TEXT),
         }
     }
 
@@ -84,6 +102,10 @@ impl Word {
             b'q' => Self::Quiet,
             b'f' => Self::Failed(String::from_utf8_lossy(text).into_owned()),
             b'l' => Self::Reload,
+            b'p' => {
+                let (tag, json) = str::from_utf8(text).ok()?.split_once('\0')?;
+                Self::Patch(Patch { tag: tag.to_owned(), json: json.to_owned() })
+            }
             _ => return None,
         })
     }
@@ -102,7 +124,7 @@ pub enum Heard {
 
 /// Takes the next order from the channel without waiting.
 pub fn hear(channel: &Channel) -> io::Result<Heard> {
-    let mut buffer = [0; MAX_TEXT + 1];
+    let mut buffer = [0; MAX_ORDER_TEXT + 1];
     loop {
         match channel.receive(&mut buffer)? {
             Received::Nothing => return Ok(Heard::Nothing),
@@ -116,12 +138,14 @@ pub fn hear(channel: &Channel) -> io::Result<Heard> {
     }
 }
 
-/// Longest text of a word, in bytes.
-pub const MAX_TEXT: usize = 16 * 1024 - 1;
+/// Longest text of a word or an order, in bytes.
+pub const MAX_TEXT: usize = MAX_MESSAGE - 1;
+/// Longest text of an order: a reason for people. Workers look for orders in every turn, so the buffer is small.
+const MAX_ORDER_TEXT: usize = 16 * 1024 - 1;
 
-fn word_with_text(first: u8, text: &str) -> Vec<u8> {
+fn word_with_text(first: u8, text: &str, most: usize) -> Vec<u8> {
     let mut bytes = vec![first];
-    bytes.extend_from_slice(&text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)]);
+    bytes.extend_from_slice(&text.as_bytes()[..text.floor_char_boundary(most)]);
     bytes
 }
 
@@ -141,7 +165,8 @@ mod tests {
         ] {
             assert_eq!(Order::decode(&order.encode()), Some(order));
         }
-        for word in [Word::Ready, Word::Quiet, Word::Failed("why".into()), Word::Reload] {
+        let patch = Word::Patch(Patch { tag: "a1".into(), json: "{\"tcp\": {}}".into() });
+        for word in [Word::Ready, Word::Quiet, Word::Failed("why".into()), Word::Reload, patch] {
             assert_eq!(Word::decode(&word.encode()), Some(word));
         }
     }

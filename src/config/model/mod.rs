@@ -47,6 +47,8 @@ pub struct Daemon {
     pub state_dir: PathBuf,
     /// User that the workers run as where main is root.
     pub user: String,
+    /// Whether a change of the configuration file on disk is taken for a reload.
+    pub watch_config: bool,
     /// How long `stop` lets the children finish before SIGKILL.
     pub shutdown_timeout: Duration,
 }

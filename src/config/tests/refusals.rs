@@ -256,37 +256,6 @@ dhcp: {interfaces: [lo, lo], workers: 17, offer_hold: 2h, decline_hold: {first: 
 }
 
 #[test]
-fn what_is_not_built_is_refused_and_its_off_value_accepted() {
-    let text = "daemon: {watch_config: true}
-dhcp:
-  interfaces: [lo]
-  security: {alow: []}
-  subnets: {lan: {network: 10.0.0.0/24}}
-";
-    let expected = r"
-c.yaml:1: daemon.watch_config: this is not available in this version
-    1 | daemon: {watch_config: true}
-  hint: leave it out or set it to false
-c.yaml:4: dhcp.security.alow: unknown key
-    4 |   security: {alow: []}
-  hint: did you mean allow?
-";
-    refused(text, expected);
-    let off = "daemon: {watch_config: false}
-dhcp:
-  interfaces: [lo]
-  rapid_commit: false
-  subnet_selection: false
-  fqdn: {suffix: null}
-  classes: {}
-  conflict_check: {method: off, timeout: 150ms}
-  security: {allow: [], deny: [], unknown_clients: allow, trusted_relays: [], client_rate: null, max_leases_per_circuit: 0}
-  subnets: {lan: {network: 10.0.0.0/24, hosts: {}, pools: {p: {range: 10.0.0.5, classes: []}}}}
-";
-    load(off).unwrap_or_else(|report| panic!("{report}"));
-}
-
-#[test]
 fn service_without_subnets_or_token_is_a_warning() {
     let loaded = load("api: {listen: 0.0.0.0:9167}\ndhcp:\n  interfaces: [lo]\n").unwrap();
     let printed: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();

@@ -98,6 +98,7 @@ pub(super) fn config() -> Config {
             control_socket: "/c".into(),
             state_dir: "/s".into(),
             user: "nobody".into(),
+            watch_config: false,
             shutdown_timeout: Duration::ZERO,
         },
         logging: Logging {
