@@ -23,7 +23,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Document};
+use crate::config::{Config, Loaded};
 use crate::stats::{PoolSnapshot, Shared};
 
 pub use access::Door;
@@ -34,7 +34,7 @@ pub struct State {
     /// The configuration in force.
     pub config: Arc<Config>,
     /// The same as it was said, with the origin of each value.
-    pub document: Arc<Document>,
+    pub loaded: Arc<Loaded>,
     /// The file that it was read from.
     pub config_file: Option<String>,
     /// The shared memory.
