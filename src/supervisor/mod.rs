@@ -224,6 +224,7 @@ impl Supervisor {
             let (writer, log) = daemon_utils::log::pair()?;
             let dropped = shared.slot(0).cell(Counter::LogDropped);
             sender::install(writer, "main", settings::levels(&config), dropped);
+            sender::set_limits(logger::limits(&config, shared));
             Ok(Self {
                 signals,
                 shared,

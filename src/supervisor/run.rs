@@ -18,7 +18,7 @@ use super::transition::{Reason, Verdict};
 use super::{Phase, Supervisor, preflight, settings};
 use crate::event;
 use crate::stats::{Counter, Gauge};
-use crate::workers::{Kind, Order, Word};
+use crate::workers::{Kind, Order, Word, logger};
 
 /// Interfaces often change several times in a row; they are looked at when they have been quiet for so long.
 const INTERFACES_SETTLE: Duration = Duration::from_millis(200);
@@ -293,6 +293,7 @@ impl Supervisor {
                 self.shared.slot(0).count(counter);
                 // First: who has just asked for more wants to read of it.
                 sender::set_levels(settings::levels(&self.in_force.config));
+                sender::set_limits(logger::limits(&self.in_force.config, self.shared));
                 match &verdict {
                     Ok(words) => {
                         event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");
