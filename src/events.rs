@@ -8,8 +8,6 @@ use daemon_utils::log::Rate;
 use log::Level;
 use log::kv::{ToValue, Value};
 
-/// What only the daemon's own life and its administrator cause.
-const NONE: Option<Rate> = None;
 /// The trail of who had which address: far above what a busy site needs, see docs/decisions/log-limits.md.
 const AUDIT: Option<Rate> = per_second(1000);
 /// What every client causes, be it one that was invented.
@@ -21,9 +19,19 @@ const fn per_second(records: u32) -> Option<Rate> {
     Rate::new(records, Duration::from_secs(1))
 }
 
+/// The limit of a row; one that names none has none: what only the daemon's own life and its administrator cause.
+macro_rules! limit {
+    () => {
+        None
+    };
+    ($limit:ident) => {
+        $limit
+    };
+}
+
 /// Declares [`Event`] from one table.
 macro_rules! events {
-    ($($(#[doc = $doc:literal])+ $name:ident $id:literal $level:ident $limit:ident;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident $id:literal $level:ident $($limit:ident)?;)+) => {
         /// What happened, as a stable ID that an administrator can search for.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Event { $($(#[doc = $doc])+ $name,)+ }
@@ -45,7 +53,7 @@ macro_rules! events {
             /// How often it is logged unless `logging.rate_limits` says otherwise; none: always. In all processes
             /// together; a minute's worth passes at once.
             pub const fn limit(self) -> Option<Rate> {
-                match self { $(Self::$name => $limit,)+ }
+                match self { $(Self::$name => limit!($($limit)?),)+ }
             }
 
             /// Logs a text under this event, where the event is known only when the program runs.
@@ -63,50 +71,52 @@ macro_rules! events {
 
 events! {
     /// The daemon has begun to start.
-    DaemonStarting "DAEMON_STARTING" Info NONE;
+    DaemonStarting "DAEMON_STARTING" Info;
     /// Every worker serves.
-    DaemonReady "DAEMON_READY" Info NONE;
+    DaemonReady "DAEMON_READY" Info;
     /// SIGTERM or SIGINT arrived: the tree is being taken down.
-    DaemonStopping "DAEMON_STOPPING" Info NONE;
+    DaemonStopping "DAEMON_STOPPING" Info;
     /// The listening sockets are closed.
-    SocketsClosed "SOCKETS_CLOSED" Info NONE;
+    SocketsClosed "SOCKETS_CLOSED" Info;
     /// The PID file is gone.
-    PidFileRemoved "PID_FILE_REMOVED" Info NONE;
+    PidFileRemoved "PID_FILE_REMOVED" Info;
     /// Everything but the logger has ended; the last line of a clean stop.
-    DaemonStopped "DAEMON_STOPPED" Info NONE;
+    DaemonStopped "DAEMON_STOPPED" Info;
     /// Start or stop met a condition that an operator should know.
-    DaemonWarning "DAEMON_WARNING" Warn NONE;
+    DaemonWarning "DAEMON_WARNING" Warn;
     /// A worker process is ready to serve.
-    WorkerStarted "WORKER_STARTED" Info NONE;
+    WorkerStarted "WORKER_STARTED" Info;
     /// A worker process has ended as it was told to.
-    WorkerStopped "WORKER_STOPPED" Info NONE;
+    WorkerStopped "WORKER_STOPPED" Info;
     /// A worker process ended by itself or was killed; it is forked again.
-    WorkerDied "WORKER_DIED" Error NONE;
+    WorkerDied "WORKER_DIED" Error;
     /// A worker process could not be started; it is tried again after a pause.
-    WorkerFailed "WORKER_FAILED" Error NONE;
+    WorkerFailed "WORKER_FAILED" Error;
     /// A worker did not end, or did not stop reading, within `daemon.shutdown_timeout` and was killed.
-    WorkerKilled "WORKER_KILLED" Warn NONE;
+    WorkerKilled "WORKER_KILLED" Warn;
+    /// The configuration file has changed on disk and is read anew (`daemon.watch_config`).
+    ConfigFileChanged "CONFIG_FILE_CHANGED" Info;
     /// A new configuration is in force.
-    ConfigReloaded "CONFIG_RELOADED" Info NONE;
+    ConfigReloaded "CONFIG_RELOADED" Info;
     /// A new configuration was refused; the previous one stays in force.
-    ConfigRefused "CONFIG_REFUSED" Error NONE;
+    ConfigRefused "CONFIG_REFUSED" Error;
     /// The configuration holds something that an operator should look at.
-    ConfigWarning "CONFIG_WARNING" Warn NONE;
+    ConfigWarning "CONFIG_WARNING" Warn;
     /// An interface is served from now on.
-    InterfaceUp "INTERFACE_UP" Info NONE;
+    InterfaceUp "INTERFACE_UP" Info;
     /// An interface is missing, gone or without an address; it is served as soon as it is there.
-    InterfaceDown "INTERFACE_DOWN" Warn NONE;
+    InterfaceDown "INTERFACE_DOWN" Warn;
     /// The log files have been opened anew.
-    LogReopened "LOG_REOPENED" Info NONE;
+    LogReopened "LOG_REOPENED" Info;
     /// Records were dropped because an output was full or slow.
-    LogRecordsDropped "LOG_RECORDS_DROPPED" Warn NONE;
+    LogRecordsDropped "LOG_RECORDS_DROPPED" Warn;
     /// Records of the event `name` were suppressed by its limit; at the level of that event. While the event goes on,
     /// its next record tells the number as `suppressed=`.
-    LogEventsSuppressed "LOG_EVENTS_SUPPRESSED" Info NONE;
+    LogEventsSuppressed "LOG_EVENTS_SUPPRESSED" Info;
     /// A log output does not work; it is tried again.
-    LogOutputFailed "LOG_OUTPUT_FAILED" Error NONE;
+    LogOutputFailed "LOG_OUTPUT_FAILED" Error;
     /// The main figures, every `logging.stats_interval`.
-    Stats "STATS" Info NONE;
+    Stats "STATS" Info;
     /// A TCP client has connected and has a process of its own.
     TcpClientConnected "TCP_CLIENT_CONNECTED" Info CLIENTS;
     /// A TCP client's process has ended its service.
@@ -162,7 +172,7 @@ events! {
     /// The lease file could not be written: no ACK leaves until it can.
     LeaseStoreFailed "LEASE_STORE_FAILED" Error FAULTS;
     /// The lease file works again.
-    LeaseStoreRecovered "LEASE_STORE_RECOVERED" Info NONE;
+    LeaseStoreRecovered "LEASE_STORE_RECOVERED" Info;
     /// A reply could not be sent.
     DhcpSendFailed "DHCP_SEND_FAILED" Warn FAULTS;
     /// The keeper could not finish a step on the lease file; it tries again.

@@ -142,7 +142,9 @@ mod tests {
         let report = "echo-daemon: a.yaml:3: warning: tcp.port: odd\n    3 |  port: 1\n  hint: another\nf:1: warning: k: r";
         let painted = paint(&marked(report), true);
         assert_eq!(plain(&marked(report)), report);
-        for part in ["\u{1b}[36mhint:\u{1b}[0m another", "\u{1b}[33mwarning:\u{1b}[0m k: r", "    3 |  port: 1\n"] {
+        for part in
+            ["\u{1b}[36mhint:\u{1b}[0m another", "\u{1b}[33mwarning:\u{1b}[0m k: r", "    3 |  port: 1\n"]
+        {
             assert!(painted.contains(part), "{painted:?}");
         }
     }
