@@ -17,7 +17,7 @@ use super::{Supervisor, preflight, settings};
 use crate::config::{Loaded, Running};
 use crate::event;
 use crate::stats::Counter;
-use crate::workers::{Order, Patch, STALE};
+use crate::workers::{Order, Patch, STALE, logger};
 
 /// Most wishes that wait, over all who asked.
 const MOST_WAITING: usize = 1024;
@@ -189,6 +189,7 @@ impl Supervisor {
                 self.shared.slot(0).count(counter);
                 // First: who has just asked for more wants to read of it.
                 sender::set_levels(settings::levels(&self.in_force.config));
+                sender::set_limits(logger::limits(&self.in_force.config, self.shared));
                 match &verdict {
                     Ok(words) => {
                         event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");

@@ -11,7 +11,7 @@ use clap::Args;
 use daemon_utils::{clock, socket};
 
 use super::leases::explained;
-use super::{Invocation, Outcome, table};
+use super::{Invocation, Outcome, style, table};
 use crate::config::Config;
 use crate::dhcp::explain::Explanation;
 use crate::dhcp::rate::Rates;
@@ -68,7 +68,7 @@ pub(super) fn run(invocation: &Invocation, args: &ExplainArgs) -> Outcome {
     if args.json {
         say(&serde_json::to_string_pretty(&explanation).map_err(|error| error.to_string())?);
     } else {
-        say(show(&explanation).trim_end());
+        style::say(show(&explanation).trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

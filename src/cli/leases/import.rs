@@ -7,8 +7,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::super::progress::Progress;
+use super::super::say_json;
 use super::{Done, Failure, kea, write};
 use crate::config::Config;
 use crate::config::model::IdentifyBy;
@@ -27,6 +29,9 @@ pub(in crate::cli) struct ImportArgs {
     /// Its format; else told by its name or its first character
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// The outcome as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,14 +56,21 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
     let rows = rows.map_err(|mistake| refused(format!("\"{file}\": {mistake}\nnothing was imported")))?;
     write::become_owner(config)?;
     let (mut leases, times) = write::open(config)?;
+    let mut progress = Progress::new("imported");
     // Read before anything is locked: a large file takes its time, and the daemon's workers wait meanwhile.
-    let rows = understand(config, rows, times).map_err(|mistakes| refused(report(&file, word, &mistakes)))?;
+    let rows = understand(config, rows, times, &mut progress)
+        .map_err(|mistakes| refused(report(&file, word, &mistakes)))?;
     leases.begin(Access::Write, times.now)?;
     let done = leases.import(rows, word).map_err(|refusals| {
         let mistakes = refusals.into_iter().map(|(place, refusal)| (place, refusal.to_string())).collect();
         refused(report(&file, word, &mistakes))
     })?;
     leases.commit()?;
+    progress.finish();
+    if args.json {
+        let counts = json!({ "imported": done.new, "updated": done.updated, "unchanged": done.unchanged });
+        return say_json(&counts).map_err(refused);
+    }
     say(&format!("imported {}, updated {}, unchanged {}", done.new, done.updated, done.unchanged));
     Ok(())
 }
@@ -207,7 +219,12 @@ fn object(fields: Map<String, Value>) -> Result<Cells, String> {
     Ok(cells)
 }
 
-fn understand(config: &Config, rows: Vec<Draft>, times: Times) -> Result<Vec<ImportRow>, Mistakes> {
+fn understand(
+    config: &Config,
+    rows: Vec<Draft>,
+    times: Times,
+    progress: &mut Progress,
+) -> Result<Vec<ImportRow>, Mistakes> {
     let topology = Topology::new(config);
     let by_subnet: HashMap<u16, IdentifyBy> =
         (0..).zip(&config.dhcp.subnets).map(|(place, subnet)| (place, subnet.common.identify_by)).collect();
@@ -218,6 +235,7 @@ fn understand(config: &Config, rows: Vec<Draft>, times: Times) -> Result<Vec<Imp
     let mut good = Vec::with_capacity(rows.len());
     let mut mistakes = Mistakes::new();
     for (place, row) in rows {
+        progress.add(1);
         let read = row.and_then(|cells| {
             let recorded = transfer::read(&cells, times, &identify_by).map_err(|error| error.to_string())?;
             Ok(ImportRow { place, recorded, undated: transfer::is_undated(&cells) })

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::super::table;
+use super::super::{style, table};
 use super::{Done, never_leased};
 use crate::config::Config;
 use crate::lease::reader::{colons, printable};
@@ -36,7 +36,8 @@ pub(super) fn run(config: &Config, args: &ShowArgs) -> Done {
         writeln!(out, "{:#}", Value::Object(object))?;
     } else {
         for (name, text) in fields.iter().filter(|(_, text)| !text.is_empty()) {
-            writeln!(out, "{name:<13} {text}")?;
+            let text = if *name == "state" { style::state(text) } else { style::plain(text) };
+            writeln!(out, "{name:<13} {}", style::paint(&text, style::on_stdout()))?;
         }
     }
     Ok(out.flush()?)
