@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use daemon_utils::log::sender;
 use nix::unistd::Pid;
 
+use super::announce::announce;
 use super::settings::InForce;
 use super::transition::{Reason, Verdict};
 use super::watcher::{Stamp, Watcher};
@@ -105,7 +106,7 @@ impl Supervisor {
         let askers = wish.askers().to_vec();
         if let Err(reason) = self.read_anew().and_then(|new| {
             for warning in &new.warnings {
-                event!(ConfigWarning; "{warning}");
+                announce!(self.shared, ConfigWarning; "{warning}");
             }
             self.begin_transition(Reason::Reload, new.in_force, askers.clone())
         }) {
@@ -139,9 +140,11 @@ impl Supervisor {
                 sender::set_levels(settings::levels(&self.in_force.config));
                 match &verdict {
                     Ok(words) => {
-                        event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");
+                        announce!(self.shared, ConfigReloaded, generation = self.generation; "configuration applied: {words}");
                     }
-                    Err(why) => event!(ConfigRefused; "configuration refused, nothing has changed: {why}"),
+                    Err(why) => {
+                        announce!(self.shared, ConfigRefused; "configuration refused, nothing has changed: {why}")
+                    }
                 }
                 self.watch_as_configured();
                 self.notify_ready();
@@ -183,7 +186,7 @@ impl Supervisor {
         watcher.look();
         // What is under way may have read the file as it is now, or before.
         if self.transition.is_none() && watcher.is_due() {
-            event!(ConfigFileChanged; "the configuration file has changed");
+            announce!(self.shared, ConfigFileChanged; "the configuration file has changed");
             self.ask(Wish::Reload(Vec::new()));
         }
     }
