@@ -348,6 +348,7 @@ impl Supervisor {
     /// Logs a warning of main's and, while the caller waits, shows it to them.
     fn warn(&mut self, event: Event, text: &str) {
         event.log(text);
+        announce::keep(self.shared, event, None, text);
         if let Some(report) = &mut self.report {
             report.warning(text);
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 
 use super::Supervisor;
-use super::announce::{announce, keep};
+use super::announce::announce;
 use super::birth::Inheritance;
 use super::children::State;
 use super::settings::InForce;
