@@ -69,10 +69,19 @@ pub struct ExplainedOption {
     pub unsent: Option<&'static str>,
 }
 
+/// Addresses that may be believed free for one message; the first is enough, for it is held then.
+const PROBES: usize = 4;
+
 impl Pipeline {
     /// Runs a message through the pipeline and tells what was found out on the way. The caller begins a batch for
-    /// reading before and gives it up afterwards: nothing is kept.
-    pub fn explain<L: Leases>(&self, packet: &Packet<'_>, leases: &mut L) -> Explanation {
+    /// reading before and gives it up afterwards: nothing is kept. Where an address would be probed first, `assume_free` makes
+    /// the leases believe that nobody uses it.
+    pub fn explain<L: Leases>(
+        &self,
+        packet: &Packet<'_>,
+        leases: &mut L,
+        assume_free: &dyn Fn(Ipv4Addr),
+    ) -> Explanation {
         let mut told = Explanation::default();
         let request = match self.accept(packet) {
             Ok(request) => request,
@@ -86,7 +95,12 @@ impl Pipeline {
         let outcome = match self.recognise(&request, leases) {
             Ok(asker) => {
                 self.tell_asker(&asker, &mut told);
-                let outcome = self.decide(&request, leases);
+                let mut outcome = self.decide(&request, leases);
+                for _ in 0..PROBES {
+                    let Outcome::Park(park) = outcome else { break };
+                    assume_free(park.address);
+                    outcome = self.decide(&request, leases);
+                }
                 if let Outcome::Reply(reply) = &outcome {
                     self.tell_reply(&request, &asker, reply, &mut told);
                 }

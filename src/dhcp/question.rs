@@ -1,4 +1,4 @@
-//! The DISCOVER of a client that `explain` asks about, from flags.
+//! The DISCOVER of a client that is asked about, from texts: the flags of `explain`, the parameters of `GET /v1/explain`.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -8,18 +8,19 @@ use crate::protocol::encode::{self, Header, Op, Options};
 use crate::protocol::options::{OptionValue, ValueError, code_of};
 use crate::protocol::{HardwareAddress, MessageType, code};
 
-/// A hardware address from a flag.
+/// A hardware address.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mac(HardwareAddress);
+pub struct Mac(HardwareAddress);
 
-/// An option from a flag.
+/// An option that the client sends.
 #[derive(Debug, Clone)]
-pub(super) struct Sent {
+pub struct Sent {
     code: u8,
     bytes: Vec<u8>,
 }
 
-pub(super) fn mac(text: &str) -> Result<Mac, String> {
+/// `00:11:22:33:44:55`, with colons or dashes.
+pub fn mac(text: &str) -> Result<Mac, String> {
     let wrong = || "expected a hardware address such as 00:11:22:33:44:55".to_owned();
     let bytes = text
         .split([':', '-'])
@@ -29,7 +30,7 @@ pub(super) fn mac(text: &str) -> Result<Mac, String> {
 }
 
 /// `CODE=VALUE`: hex digits behind `0x`, a list of codes for option 55, else as the option's type has it, else text.
-pub(super) fn option(text: &str) -> Result<Sent, String> {
+pub fn option(text: &str) -> Result<Sent, String> {
     let (name, value) = text.split_once('=').ok_or("expected CODE=VALUE")?;
     let number = name.parse::<u8>().ok().filter(|code| (1..255).contains(code));
     let code = number.or_else(|| code_of(name)).ok_or_else(|| unknown(name))?;
