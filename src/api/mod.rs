@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `GET /v1/status` | [`status`] |
 //! | `POST /v1/reload` | [`reload`] |
+//! | `/v1/leases…` | [`leases`] |
+//! | `GET /v1/explain` | [`explain`] |
+//! | `GET /v1/events` | [`events`] |
 //! | `GET /metrics` | [`metrics`] |
 //!
 //! Who may do what is decided once, in [`access`]. Errors are RFC 9457 problem documents ([`problem`]). A resource adds
@@ -11,6 +14,11 @@
 //! same tables ([`query`]).
 
 pub mod access;
+pub mod body;
+pub mod desk;
+pub mod events;
+pub mod explain;
+pub mod leases;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
@@ -25,6 +33,7 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::config::{Config, Document};
 use crate::stats::{PoolSnapshot, Shared};
@@ -50,6 +59,12 @@ pub struct State {
     pub token: Option<String>,
     /// The way to main.
     pub reloads: reload::Reloads,
+    /// Where work is done that waits for a disk.
+    pub desk: desk::Desk,
+    /// Where events are followed.
+    pub feed: events::Feed,
+    /// Whether the process leaves.
+    pub leaving: watch::Receiver<bool>,
 }
 
 /// A service and where it is served.
@@ -76,6 +91,9 @@ fn all() -> Routes {
     let routes = Routes::default();
     let routes = status::routes(routes);
     let routes = reload::routes(routes);
+    let routes = leases::routes(routes);
+    let routes = explain::routes(routes);
+    let routes = events::routes(routes);
     metrics::routes(routes)
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::protocol::options::{name, show};
@@ -16,7 +17,7 @@ use super::place::Place;
 use super::{Packet, Pipeline, Request};
 
 /// What becomes of one message. What is not known at the step where it ended is left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
     /// The interface that it came in by.
     pub interface: Option<String>,
@@ -53,7 +54,7 @@ pub struct Explanation {
 }
 
 /// One option.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ExplainedOption {
     /// Its number.
     pub code: u8,

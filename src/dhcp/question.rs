@@ -22,9 +22,10 @@ pub struct Sent {
 /// `00:11:22:33:44:55`, with colons or dashes.
 pub fn mac(text: &str) -> Result<Mac, String> {
     let wrong = || "expected a hardware address such as 00:11:22:33:44:55".to_owned();
-    let bytes = text
-        .split([':', '-'])
-        .map(|pair| (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok()).flatten());
+    let bytes = text.split([':', '-']).map(|pair| {
+        let plain = pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+        plain.then(|| u8::from_str_radix(pair, 16).ok()).flatten()
+    });
     let bytes: Vec<u8> = bytes.collect::<Option<_>>().ok_or_else(wrong)?;
     HardwareAddress::new(1, &bytes).map(Mac).ok_or_else(wrong)
 }
@@ -130,7 +131,7 @@ mod tests {
     fn hardware_addresses_are_read_with_colons_or_dashes() {
         assert_eq!(mac("00:11:22:aa:BB:cc").unwrap().0.to_string(), "00:11:22:aa:bb:cc");
         assert_eq!(mac("00-11-22-aa-bb-cc").unwrap().0.to_string(), "00:11:22:aa:bb:cc");
-        for wrong in ["", "00:11:2", "00:11:2g", "001122"] {
+        for wrong in ["", "00:11:2", "00:11:2g", "00:+1", "001122"] {
             assert!(mac(wrong).is_err(), "{wrong}");
         }
     }

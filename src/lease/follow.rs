@@ -73,6 +73,11 @@ impl Follower {
         Ok(changed)
     }
 
+    /// Has the next [`Self::has_changed`] say so in any case.
+    pub fn look_again(&mut self) {
+        self.seen = None;
+    }
+
     /// The rows after number `known`, at most so many.
     pub fn after(&self, known: u64, most: usize) -> Result<Stretch, StoreError> {
         let sql = concat!(

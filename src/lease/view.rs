@@ -1,6 +1,7 @@
 //! One lease for people and programs, with all that is known of it: what `leases show` prints and what the control API hands
 //! out. Nothing in it can harm whoever shows it: names from the network are clean text.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::reader::{Recorded, colons, printable};
@@ -8,7 +9,7 @@ use super::types::{LeaseState, Timestamp};
 use super::when::Times;
 
 /// A lease; the empty text stands for what is not there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LeaseView {
     /// The address, dotted.
     pub ip: String,
