@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use tokio::sync::Semaphore;
 
 use super::problem::Problem;
+use crate::config::Config;
 use crate::lease::StoreError;
 
 /// Pieces of work at once; further ones wait for their turn.
@@ -72,7 +73,8 @@ pub fn store_problem(error: &StoreError) -> Problem {
     unavailable(error.to_string().replace('\n', "; ")).of_kind("Lease file not available")
 }
 
-/// Whether there is no lease file, for nobody ever was to have a lease.
-pub fn is_missing(error: &StoreError) -> bool {
-    matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+/// Whether there is no lease file, for nobody ever was to have a lease. Where DHCP is on, one that is missing is a mishap.
+pub fn is_missing(config: &Config, error: &StoreError) -> bool {
+    !config.dhcp.enabled
+        && matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }

@@ -88,6 +88,12 @@ pub fn import(
 
 fn open(config: &Config) -> Result<(SqliteStore, Times), StoreError> {
     let settings = &config.dhcp.store;
+    // Opening the writers' queue would make its file.
+    std::fs::symlink_metadata(&settings.path).map_err(|source| StoreError::Io {
+        what: "open",
+        path: settings.path.clone(),
+        source,
+    })?;
     let mut store = SqliteStore::open(&settings.path, settings.durability)?;
     store.set_patience(PATIENCE)?;
     let times = store.times()?;

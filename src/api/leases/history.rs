@@ -96,7 +96,9 @@ async fn show(
             intervals: intervals.into_iter().map(|interval| view(interval, times)).collect(),
             next: next.map(|place| place.grant().to_string()),
         })),
-        Err(error) if is_missing(&error) => Ok(Json(HistoryPage { intervals: Vec::new(), next: None })),
+        Err(error) if is_missing(&state.config, &error) => {
+            Ok(Json(HistoryPage { intervals: Vec::new(), next: None }))
+        }
         Err(error) => Err(store_problem(&error)),
     }
 }

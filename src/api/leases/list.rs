@@ -87,7 +87,7 @@ async fn show(
     let found = match state.desk.run(READ_WITHIN, look).await? {
         Ok(found) => found,
         // There was never a lease.
-        Err(error) if is_missing(&error) => {
+        Err(error) if is_missing(&state.config, &error) => {
             return Ok(Json(LeasePage { leases: Vec::new(), next: None }).into_response());
         }
         Err(error) => return Err(store_problem(&error)),

@@ -38,7 +38,7 @@ async fn show(
     match state.desk.run(READ_WITHIN, look).await? {
         Ok(Some(lease)) => Ok(Json(lease)),
         Ok(None) => Err(never_leased(address)),
-        Err(error) if is_missing(&error) => Err(never_leased(address)),
+        Err(error) if is_missing(&state.config, &error) => Err(never_leased(address)),
         Err(error) => Err(store_problem(&error)),
     }
 }

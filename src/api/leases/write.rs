@@ -18,6 +18,7 @@ use super::super::openapi::{Operation, Routes};
 use super::super::problem::Problem;
 use super::super::query::Query;
 use super::{Ip, address, never_leased, of_an_address};
+use crate::config::Config;
 use crate::lease::draft::{self, Draft};
 use crate::lease::office::{self, Import};
 use crate::lease::transfer::COLUMNS;
@@ -92,7 +93,7 @@ async fn run_release(
     let address = address(path)?;
     let (config, shared) = (Arc::clone(&state.config), state.shared);
     let work = move || office::release(&config, Offers::new(Region::Offers.of(shared)), address);
-    match state.desk.run(WRITE_WITHIN, work).await?.map_err(|error| failure(&error))? {
+    match state.desk.run(WRITE_WITHIN, work).await?.map_err(|error| failure(&state.config, &error))? {
         Freed::Lease(_) | Freed::Rest(_) => Ok(StatusCode::NO_CONTENT),
         Freed::NotHeld(None) => Err(never_leased(address)),
         Freed::NotHeld(Some(_)) => {
@@ -116,7 +117,8 @@ async fn run_import(
             .map_err(|error| Problem::bad_request(format!("the body cannot be read as JSON: {error}")))?;
         let (drafts, many) = drafts(value)?;
         let offers = Offers::new(Region::Offers.of(shared));
-        let done = office::import(&config, offers, drafts, "entry").map_err(|error| failure(&error))?;
+        let done =
+            office::import(&config, offers, drafts, "entry").map_err(|error| failure(&config, &error))?;
         Ok::<_, Problem>((done, many))
     };
     let (done, many) = state.desk.run(WRITE_WITHIN, work).await??;
@@ -162,8 +164,8 @@ fn refused(mistakes: &[(u64, Flaw)], many: bool) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).of_kind("Leases refused").with("errors", errors)
 }
 
-fn failure(error: &StoreError) -> Problem {
-    if is_missing(error) {
+fn failure(config: &Config, error: &StoreError) -> Problem {
+    if is_missing(config, error) {
         return Problem::new(StatusCode::CONFLICT, "there is no lease file: DHCP was never on");
     }
     store_problem(error)
