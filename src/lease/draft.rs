@@ -1,4 +1,4 @@
-//! Leases that somebody has written down, on their way to [`super::admin`]'s import: from text to rows, with every mistake
+//! Leases that somebody has written down, on their way to the import of `admin`: from text to rows, with every mistake
 //! told by its place and its column. What `leases import` and `POST /v1/leases` judge by alike. Touches no lease file.
 
 use std::collections::HashMap;

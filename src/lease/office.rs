@@ -1,4 +1,4 @@
-//! What an administrator does to leases through the running daemon: the rules of [`super::admin`], in the queue and the
+//! What an administrator does to leases through the running daemon: the rules of `admin`, in the queue and the
 //! transaction of all writers. It reads only the leases that a change is about, so that it costs little in a large file.
 
 use std::collections::HashSet;

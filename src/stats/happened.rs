@@ -71,7 +71,7 @@ impl Happened {
         entry[1].store(event as u64, Ordering::Release);
         entry[2].store(unix_ms, Ordering::Release);
         entry[3].store(pid.map_or(0, |pid| u64::from(pid.unsigned_abs())), Ordering::Release);
-        let bytes = text[..text.floor_char_boundary(TEXT_BYTES)].as_bytes();
+        let bytes = &text.as_bytes()[..text.floor_char_boundary(TEXT_BYTES)];
         entry[4].store(bytes.len() as u64, Ordering::Release);
         for (word, chunk) in entry[ENTRY_HEAD..].iter().zip(bytes.chunks(8)) {
             let mut eight = [0; 8];

@@ -143,7 +143,7 @@ impl Supervisor {
                         announce!(self.shared, ConfigReloaded, generation = self.generation; "configuration applied: {words}");
                     }
                     Err(why) => {
-                        announce!(self.shared, ConfigRefused; "configuration refused, nothing has changed: {why}")
+                        announce!(self.shared, ConfigRefused; "configuration refused, nothing has changed: {why}");
                     }
                 }
                 self.watch_as_configured();

@@ -143,8 +143,7 @@ fn hex(text: &str, most: usize) -> Option<Vec<u8>> {
         bytes.push(u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?);
         rest = match behind {
             [] => return Some(bytes).filter(|bytes| bytes.len() <= most),
-            [b':' | b'.' | b'-', behind @ ..] => behind,
-            behind => behind,
+            [b':' | b'.' | b'-', behind @ ..] | behind => behind,
         };
     }
 }
