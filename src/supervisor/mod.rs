@@ -12,8 +12,10 @@
 //! | `run` | the loop |
 //! | `reload`, `watcher` | wishes for another configuration, the file as one who wishes |
 //! | `stop` | the end |
+//! | `announce` | what is told to those who follow the daemon |
 //! | `notify` | systemd |
 
+mod announce;
 mod birth;
 mod children;
 mod job;
@@ -48,6 +50,7 @@ use crate::events::Event;
 use crate::stats::{Counter, Shared};
 use crate::workers::{logger, regions};
 
+use announce::announce;
 use children::{BackOff, Child, Restart};
 use preflight::Privilege;
 use reload::Wishes;
@@ -326,7 +329,7 @@ impl Supervisor {
             Ok(_) => {
                 self.shared.set_started(clock::boot_time());
                 let words = self.welcome();
-                event!(DaemonReady, pid = getpid(); "every worker serves");
+                announce!(self.shared, DaemonReady, pid = getpid(); "every worker serves");
                 self.notify_ready();
                 self.watch_as_configured();
                 self.keep_running();
@@ -368,6 +371,7 @@ impl Supervisor {
     /// Logs a warning of main's and, while the caller waits, shows it to them.
     fn warn(&mut self, event: Event, text: &str) {
         event.log(text);
+        announce::keep(self.shared, event, None, text);
         if let Some(report) = &mut self.report {
             report.warning(text);
         }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use daemon_utils::log::sender;
 use nix::unistd::Pid;
 
+use super::announce::announce;
 use super::settings::InForce;
 use super::transition::{Reason, Verdict};
 use super::watcher::{Stamp, Watcher};
@@ -113,7 +114,7 @@ impl Supervisor {
                 self.save_overlay(&in_force)?;
             }
             for warning in &in_force.loaded.warnings {
-                event!(ConfigWarning; "{warning}");
+                announce!(self.shared, ConfigWarning; "{warning}");
             }
             self.begin_transition(Reason::Reload, in_force, askers.clone())
         });
@@ -192,9 +193,11 @@ impl Supervisor {
                 sender::set_limits(logger::limits(&self.in_force.config, self.shared));
                 match &verdict {
                     Ok(words) => {
-                        event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");
+                        announce!(self.shared, ConfigReloaded, generation = self.generation; "configuration applied: {words}");
                     }
-                    Err(why) => event!(ConfigRefused; "configuration refused, nothing has changed: {why}"),
+                    Err(why) => {
+                        announce!(self.shared, ConfigRefused; "configuration refused, nothing has changed: {why}");
+                    }
                 }
                 self.watch_as_configured();
                 self.notify_ready();
@@ -236,7 +239,7 @@ impl Supervisor {
         watcher.look();
         // What is under way may have read the file as it is now, or before.
         if self.transition.is_none() && watcher.is_due() {
-            event!(ConfigFileChanged; "the configuration file has changed");
+            announce!(self.shared, ConfigFileChanged; "the configuration file has changed");
             self.ask(Wish::Reload(Vec::new()));
         }
     }
