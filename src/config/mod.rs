@@ -9,7 +9,7 @@
 //! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `address`, `identity`, `field`, `units` |
 //! | one file for the sections that belong together | `daemon`, `logging`, `echo`, `dhcp`, `common`, `class`, `security`, `subnet`, `host` |
 //! | check the sections against each other | `checks` |
-//! | show what is wrong | `report` |
+//! | show what is wrong, and what may have been meant | `report`, `mistyped` |
 //! | tell what a reload cannot change | `restart` |
 //! | the merged values and their origins, for people | `document` |
 
@@ -27,6 +27,7 @@ mod host;
 mod identity;
 mod leaf;
 mod logging;
+pub mod mistyped;
 pub mod model;
 pub mod network;
 pub mod pattern;
@@ -113,6 +114,17 @@ impl ConfigManager {
         errors: impl FnOnce(&Config) -> Vec<Finding>,
         warnings: impl FnOnce(&Config) -> Vec<Finding>,
     ) -> Result<Loaded, Report> {
+        self.load_looking(errors, warnings, |_| Vec::new())
+    }
+
+    /// The same with a look at what the configuration names. What is found there counts only where the key was read
+    /// without an error: else a default stands in for it.
+    pub fn load_looking(
+        &self,
+        errors: impl FnOnce(&Config) -> Vec<Finding>,
+        warnings: impl FnOnce(&Config) -> Vec<Finding>,
+        look: impl FnOnce(&Config) -> Vec<(Severity, Finding)>,
+    ) -> Result<Loaded, Report> {
         let (tree, places) = sources::merge(&self.sources)?;
         let base = self.sources.base();
         let reader = Reader::new(&tree, &places, &base);
@@ -123,6 +135,13 @@ impl ConfigManager {
         }
         for (key, reason, hint) in warnings(&config) {
             reader.warning(&key, reason, hint);
+        }
+        let seen = look(&config).into_iter().filter(|(_, (key, ..))| reader.is_sound(key));
+        for (severity, (key, reason, hint)) in seen.collect::<Vec<_>>() {
+            match severity {
+                Severity::Error => reader.error(&key, reason, hint),
+                Severity::Warning => reader.warning(&key, reason, hint),
+            }
         }
         let problems = reader.into_problems();
         if problems.iter().any(|problem| problem.severity == Severity::Error) {

@@ -1,6 +1,8 @@
 //! The configuration with the checks of every layer, and what main derives from it. Used at the start, at each
 //! reload, and by the commands.
 
+mod machine;
+
 use std::collections::HashMap;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -43,6 +45,12 @@ impl InForce {
 /// Reads all sources and lets every layer check them. Errors: all of them, each with its place.
 pub fn load(manager: &ConfigManager) -> Result<Settings, Report> {
     let loaded = manager.load_with(options::check, own_addresses)?;
+    Ok(Settings { config: loaded.config, warnings: loaded.warnings, document: loaded.document })
+}
+
+/// The same with a look at this machine ([`machine`]): for who asks whether a start or a reload would succeed.
+pub fn check(manager: &ConfigManager) -> Result<Settings, Report> {
+    let loaded = manager.load_looking(options::check, own_addresses, machine::look)?;
     Ok(Settings { config: loaded.config, warnings: loaded.warnings, document: loaded.document })
 }
 
