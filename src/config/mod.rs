@@ -11,9 +11,11 @@
 //! | check the sections against each other | `checks` |
 //! | show what is wrong, and what may have been meant | `report`, `mistyped` |
 //! | tell what a reload cannot change | `restart` |
+//! | tell two configurations apart, for people | `changes` |
 //! | the merged values and their origins, for people | `document` |
 
 mod address;
+mod changes;
 mod checks;
 mod class;
 mod common;
@@ -45,6 +47,7 @@ mod tree;
 mod units;
 mod yaml;
 
+pub use changes::{KeyChange, Side, changes, sockets};
 pub use document::Document;
 pub use identity::{hex_with_colons, with_colons};
 pub use model::Config;
@@ -52,7 +55,7 @@ pub use network::{AddressRange, Network};
 pub use report::{Place, Problem, Report, Severity};
 pub use restart::changes_needing_restart;
 pub use sources::{DEFAULT_FILE, FILE_VARIABLE, Sources, find_file};
-pub use units::{DurationError, parse_duration};
+pub use units::{DurationError, parse_duration, show_duration};
 
 use section::Reader;
 

@@ -27,7 +27,7 @@ fn load_with(text: &str, set: &[&str]) -> Result<Loaded, Report> {
     ConfigManager::new(Sources { file, set, ..sources(folder.path()) }).load()
 }
 
-fn load(text: &str) -> Result<Loaded, Report> {
+pub(super) fn load(text: &str) -> Result<Loaded, Report> {
     load_with(text, &[])
 }
 

@@ -26,6 +26,7 @@ pub mod leases;
 pub mod options;
 pub mod outcome;
 mod place;
+pub mod plan;
 pub mod rate;
 mod reply;
 pub mod scope;
