@@ -120,7 +120,8 @@ fn whole<'k>(key: &'k str, old: &Map<String, Value>, new: &Map<String, Value>) -
     key
 }
 
-fn find<'v>(values: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
+/// The value of a dotted key.
+pub(super) fn find<'v>(values: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
     // A name may hold a dot itself, as an option's or a module's does.
     if let Some(value) = values.get(key) {
         return Some(value);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod checks;
 mod classes;
 mod defaults;
 mod hosts;

@@ -4,6 +4,8 @@
 
 mod judge;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;

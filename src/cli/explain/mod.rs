@@ -74,7 +74,7 @@ pub(super) fn run(invocation: &Invocation, args: &ExplainArgs) -> Outcome {
 }
 
 /// Those that the daemon would serve now.
-fn interfaces(config: &Config) -> Result<Vec<InterfaceInfo>, String> {
+pub(in crate::cli) fn interfaces(config: &Config) -> Result<Vec<InterfaceInfo>, String> {
     let present = socket::interfaces().map_err(|error| format!("could not list the interfaces: {error}"))?;
     let served = config.dhcp.interfaces.iter();
     Ok(served.filter_map(|name| present.iter().find(|i| i.name == *name)).map(InterfaceInfo::from).collect())
