@@ -11,9 +11,11 @@
 //! | check the sections against each other | `checks` |
 //! | show what is wrong | `report` |
 //! | tell what a reload cannot change | `restart` |
+//! | every key's value in force, and what each may be | `catalogue` |
 //! | the merged values and their origins, for people | `document` |
 
 mod address;
+mod catalogue;
 mod checks;
 mod class;
 mod common;
@@ -70,6 +72,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The same for people: every value as it was said, and where.
     pub document: Document,
+    /// Every value in force, defaults included, and where it was said.
+    pub effective: Document,
 }
 
 /// What a higher layer found wrong, or worth a look: the dotted key (such as `dhcp.subnets.lan.options.routers`), the reason, a hint.
@@ -124,12 +128,13 @@ impl ConfigManager {
         for (key, reason, hint) in warnings(&config) {
             reader.warning(&key, reason, hint);
         }
+        let effective = reader.effective();
         let problems = reader.into_problems();
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(Report::new(problems));
         }
         let document = Document::new(&tree, &places);
-        Ok(Loaded { config, warnings: Report::new(problems).problems, document })
+        Ok(Loaded { config, warnings: Report::new(problems).problems, document, effective })
     }
 }
 
