@@ -4,8 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::common::{GivenTimes, boot};
 use super::field::{FIELDS, plain, plain_schema};
-use super::model::{Class, Condition, Field};
 use super::leaf::list_of;
+use super::model::{Class, Condition, Field};
 use super::section::Section;
 
 /// Reads every class, in the order in which they are applied. A class whose condition is wrong is there all the same,
@@ -59,7 +59,9 @@ fn at_least_one(mut list: Json) -> Json {
 /// What `match` says. Nobody means a class of everybody by leaving it out.
 fn condition_of(class: &Section<'_>) -> Condition {
     let all = || Condition::All(Vec::new());
-    if let Some(condition) = condition(&class.whole("match")) {
+    let condition = condition(&class.whole("match"));
+    class.describe_required("match", || json!({"$ref": CONDITION}));
+    if let Some(condition) = condition {
         return condition;
     }
     let key = class.key("match");

@@ -11,7 +11,8 @@
 //! | check the sections against each other | `checks` |
 //! | show what is wrong | `report` |
 //! | tell what a reload cannot change | `restart` |
-//! | every key's value in force, and what each may be | `catalogue` |
+//! | every key's value in force, and what each may be | `catalogue`, `schema` |
+//! | write a configuration as YAML | `print` |
 //! | the merged values and their origins, for people | `document` |
 
 mod address;
@@ -33,8 +34,10 @@ pub mod model;
 pub mod network;
 pub mod pattern;
 mod places;
+mod print;
 mod report;
 mod restart;
+mod schema;
 mod section;
 mod security;
 mod sources;
@@ -50,8 +53,10 @@ pub use document::Document;
 pub use identity::{hex_with_colons, with_colons};
 pub use model::Config;
 pub use network::{AddressRange, Network};
+pub use print::scalar as yaml_scalar;
 pub use report::{Place, Problem, Report, Severity};
 pub use restart::changes_needing_restart;
+pub use schema::schema;
 pub use sources::{DEFAULT_FILE, FILE_VARIABLE, Sources, find_file};
 pub use units::{DurationError, parse_duration};
 

@@ -154,6 +154,12 @@ impl<'a> Section<'a> {
         self.reader.book.row(|| self.words(key), value);
     }
 
+    /// Likewise for a key that must be there.
+    pub(super) fn describe_required(&self, key: &str, schema: impl FnOnce() -> Json) {
+        let value = || Shape::Value { schema: schema(), default: None, required: true };
+        self.reader.book.row(|| self.words(key), value);
+    }
+
     /// Tells that a value may stand in the place of the section `key`.
     pub(super) fn describe_short_form(&self, key: &str, schema: impl FnOnce() -> Json) {
         self.reader.book.row(|| self.words(key), || Shape::Section { also: Some(schema()) });
@@ -200,8 +206,7 @@ impl<'a> Section<'a> {
 
     /// The value of a key that must be there; `example` shows how to write it.
     pub(super) fn require<T: Leaf>(&self, key: &str, example: &str) -> Option<T> {
-        let required = || Shape::Value { schema: T::schema(), default: None, required: true };
-        self.reader.book.row(|| self.words(key), required);
+        self.describe_required(key, T::schema);
         if self.value(key).is_none() {
             self.error(key, "this must be given", Some(format!("for example {key}: {example}")));
             return None;
@@ -397,13 +402,13 @@ impl<'a> Section<'a> {
 
     /// A map from names that the user chose to values of one type.
     pub(super) fn map<T: Leaf>(&self, key: &str) -> BTreeMap<String, T> {
-        let parent = Section { quiet: true, ..self.child(key) };
+        let parent = self.child(key);
         let schema = || json!({"type": ["object", "null"], "additionalProperties": T::schema()});
         self.describe_with(key, schema, || json!({}));
         let names = parent.dict.into_iter().flat_map(Dict::keys);
         let map: BTreeMap<String, T> =
             names.filter_map(|name| Some((name.clone(), parent.read(name)?))).collect();
-        self.show(key, map.iter().map(|(name, value)| (name.clone(), value.show())).collect());
+        self.show_each(key, map.iter().map(|(name, value)| (name, value.show())));
         map
     }
 
@@ -417,8 +422,19 @@ impl<'a> Section<'a> {
             .flatten()
             .map(|(name, value)| (name.clone(), tree::to_json(value)))
             .collect();
-        self.show(key, map.clone().into_iter().collect());
+        self.show_each(key, map.iter().map(|(name, value)| (name, value.clone())));
         map
+    }
+
+    /// Shows the entries of the map `key`, each with an origin of its own.
+    fn show_each<'k>(&self, key: &str, entries: impl ExactSizeIterator<Item = (&'k String, Json)>) {
+        if entries.len() == 0 {
+            self.show(key, json!({}));
+        }
+        let parent = self.inner(key, None);
+        for (name, value) in entries {
+            parent.show(name, value);
+        }
     }
 
     /// Reports every key that nobody asked for.
@@ -455,6 +471,9 @@ pub(super) fn nearest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> O
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)
 }
+
+/// What [`is_name`] accepts, as a pattern.
+pub(super) const NAMES: &str = "^[A-Za-z0-9_-]{1,63}$";
 
 /// Names stand in dotted keys, metrics and the lease file, so they are plain words.
 fn is_name(name: &str) -> bool {

@@ -256,7 +256,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_read_as_the_same_duration() {
-        let odd = [1, 999, 100_000, 333_333_333, 2_001_000_000, 86_400_000_000_001, 3_153_599_999_999_999_999];
+        let odd =
+            [1, 999, 100_000, 333_333_333, 2_001_000_000, 86_400_000_000_001, 3_153_599_999_999_999_999];
         for duration in odd.map(Duration::from_nanos) {
             assert_eq!(Duration::read(&show_duration(duration).into()), Ok(duration));
         }

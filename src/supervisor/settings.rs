@@ -9,7 +9,9 @@ use std::sync::Arc;
 use daemon_utils::log::Levels;
 use daemon_utils::socket;
 
-use crate::config::{Config, ConfigManager, Document, Finding, Problem, Report, changes_needing_restart};
+use crate::config::{
+    Config, ConfigManager, Document, Finding, Loaded, Problem, Report, changes_needing_restart,
+};
 use crate::protocol::options;
 
 /// A configuration in which no layer found an error.
@@ -21,6 +23,8 @@ pub struct Settings {
     pub warnings: Vec<Problem>,
     /// Every value and where it was said.
     pub document: Document,
+    /// Every value in force, defaults included, and where it was said.
+    pub effective: Document,
 }
 
 /// What a generation is born with: settings that main could put into force.
@@ -43,7 +47,8 @@ impl InForce {
 /// Reads all sources and lets every layer check them. Errors: all of them, each with its place.
 pub fn load(manager: &ConfigManager) -> Result<Settings, Report> {
     let loaded = manager.load_with(options::check, own_addresses)?;
-    Ok(Settings { config: loaded.config, warnings: loaded.warnings, document: loaded.document })
+    let Loaded { config, warnings, document, effective } = loaded;
+    Ok(Settings { config, warnings, document, effective })
 }
 
 /// Reservations of addresses that this machine itself has: their clients get others. Only a warning, since the file may
