@@ -47,7 +47,7 @@ impl InForce {
 /// Reads all sources and lets every layer check them. Errors: all of them, each with its place.
 pub fn load(manager: &ConfigManager) -> Result<Settings, Report> {
     let loaded = manager.load_with(options::check, own_addresses)?;
-    let Loaded { config, warnings, document, effective } = loaded;
+    let Loaded { config, warnings, document, effective, .. } = loaded;
     Ok(Settings { config, warnings, document, effective })
 }
 
