@@ -127,7 +127,14 @@ fn with_short_form(mut section: Json, also: Option<&Json>) -> Json {
 
 /// The rows of the tables of [`PAGE`].
 pub(super) struct Meanings {
-    rows: Vec<(Vec<String>, String)>,
+    rows: Vec<Meaning>,
+}
+
+struct Meaning {
+    words: Vec<String>,
+    meaning: String,
+    /// The table of sections tells no order.
+    is_section: bool,
 }
 
 impl Meanings {
@@ -136,19 +143,18 @@ impl Meanings {
         let rows = PAGE.lines().filter_map(|line| {
             let cells: Vec<&str> =
                 line.strip_prefix("| `")?.trim_end_matches('|').split(" | ").map(str::trim).collect();
-            let key = cells.first()?.strip_suffix('`').filter(|key| key.contains('.'))?;
+            let key = cells.first()?.strip_suffix('`')?;
             let words = key.split('.').map(|word| if word == "NAME" { ANY } else { word }.to_owned());
             let meaning = cells.last()?.replace('`', "");
-            Some((words.collect(), meaning))
+            Some(Meaning { words: words.collect(), meaning, is_section: cells.len() == 2 })
         });
         Self { rows: rows.collect() }
     }
 
     /// What a key means. Where a level has a key of a level above, the meaning stands there.
     fn of(&self, words: &[String]) -> Option<&str> {
-        let own = self.rows.iter().find(|(known, _)| known == words);
-        match own {
-            Some((_, meaning)) if !meaning.is_empty() => Some(meaning),
+        match self.rows.iter().find(|row| row.words == words) {
+            Some(row) if !row.meaning.is_empty() => Some(&row.meaning),
             _ => self.of(&level_above(words)?),
         }
     }
@@ -159,7 +165,7 @@ impl Meanings {
             known.len() >= words.len()
                 && known.iter().zip(words).all(|(known, word)| known == ANY || known == word)
         };
-        match self.rows.iter().position(|(known, _)| generic(known)) {
+        match self.rows.iter().position(|row| !row.is_section && generic(&row.words)) {
             // Its own keys come first, then those of the level above.
             None => Some(self.position(&level_above(words)?)? + self.rows.len()),
             found => found,

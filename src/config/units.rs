@@ -181,7 +181,8 @@ impl Leaf for Size {
     }
 
     fn show(&self) -> Json {
-        show_size(*self).into()
+        let shown = show_size(*self);
+        if shown.bytes().all(|byte| byte.is_ascii_digit()) { self.0.into() } else { shown.into() }
     }
 }
 

@@ -27,6 +27,9 @@ pub fn definitions() -> Map<String, Value> {
             properties.insert(option.to_owned(), json!({"$ref": reference, "description": description}));
         }
     }
+    for name in FORMATS {
+        definitions.insert(format!("format.{name}"), format(name));
+    }
     // By their codes: of the type of the table, or in a format of their own.
     let codes = "^option-\\+?0*(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-4])$";
     let options = json!({
@@ -43,21 +46,13 @@ pub fn definitions() -> Map<String, Value> {
 /// `null`. `itself` refers to this very schema.
 fn setting(kind: Kind, itself: &str) -> Value {
     let mut schema = value(kind);
-    let object = json!({
-        "properties": {
-            "always": {"type": ["boolean", "string"], "pattern": "^\\s*(?:true|false)\\s*$"},
-            "value": {"$ref": itself},
-            "hex": one_or_more(&text(HEX), 0),
-            "text": one_or_more(&json!({"type": ["string", "number"], "minLength": 1}), 0),
-            "ip": comma_list(IP),
-            "u8": one_or_more(&number(0, 0xff), 1),
-            "u16": one_or_more(&number(0, 0xffff), 1),
-            "u32": one_or_more(&number(0, 0xffff_ffff), 1),
-        },
-        "patternProperties": if is_nested(kind) { json!({NUMBER: {"type": ["object"]}}) } else { json!({}) },
-        "additionalProperties": false,
-        "minProperties": 1,
-    });
+    let formats = FORMATS.map(|format| (format.to_owned(), json!({"$ref": format!("#/$defs/format.{format}")})));
+    let mut properties = Map::from_iter(formats);
+    properties.insert("value".to_owned(), json!({"$ref": itself}));
+    let mut object = json!({"properties": properties, "additionalProperties": false, "minProperties": 1});
+    if let (Value::Object(object), true) = (&mut object, is_nested(kind)) {
+        object.insert("patternProperties".to_owned(), json!({NUMBER: {"type": "object"}}));
+    }
     if let (Value::Object(schema), Value::Object(object)) = (&mut schema, object) {
         schema.extend(object);
         if let Some(Value::Array(types)) = schema.get_mut("type") {
@@ -65,6 +60,21 @@ fn setting(kind: Kind, itself: &str) -> Value {
         }
     }
     schema
+}
+
+/// What a map may have that names the format of its value, and the mark beside it.
+const FORMATS: [&str; 7] = ["always", "hex", "text", "ip", "u8", "u16", "u32"];
+
+fn format(name: &str) -> Value {
+    match name {
+        "hex" => one_or_more(&text(HEX), 0),
+        "text" => one_or_more(&json!({"type": ["string", "number"], "minLength": 1}), 0),
+        "ip" => comma_list(IP),
+        "u8" => one_or_more(&number(0, 0xff), 1),
+        "u16" => one_or_more(&number(0, 0xffff), 1),
+        "u32" => one_or_more(&number(0, 0xffff_ffff), 1),
+        _ => json!({"type": ["boolean", "string"], "pattern": "^\\s*(?:true|false)\\s*$"}),
+    }
 }
 
 /// Whether a map of numbers may stand for the value.
