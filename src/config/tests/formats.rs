@@ -144,6 +144,20 @@ ip = 10.0.0.10
     }
 }
 
+/// The first example of each format in the documentation says the same as the others.
+#[test]
+fn documentation_shows_one_configuration_in_every_format() {
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    let [yaml, json, ini] = ["yaml", "json", "ini"].map(|format| {
+        let text =
+            page.split(&format!("```{format}\n")).nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        load_as(&format!("c.{format}"), text).unwrap_or_else(|report| panic!("{report}")).document.values
+    });
+    assert_eq!(yaml, json);
+    assert_eq!(yaml, ini);
+}
+
 #[test]
 fn byte_order_mark_and_windows_line_ends_are_accepted() {
     for (name, text) in [
