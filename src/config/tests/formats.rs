@@ -98,17 +98,17 @@ dhcp:
       pools: {main: {range: 10.0.0.100-10.0.0.199, classes: [phones]}}
       hosts: {printer: {mac: "00:11:22:33:44:55", client_id: "0x0a0b", ip: 10.0.0.10}}
 "#;
-    let ini = r#"
+    let ini = r"
 [dhcp]
 interfaces = eth0,
 lease_time = 2h
 options.domain-name = example.org
 [dhcp.options]
 domain-search = a.example, b.example
-"#;
-    // A section that a dotted key has begun is not begun again: the reader names the line.
-    let twice = load_as("c.ini", ini).unwrap();
-    assert_eq!(twice.document.values["dhcp"]["options"]["domain-search"], json!(["a.example", "b.example"]));
+";
+    // A section that a dotted key has begun can go on.
+    let begun = load_as("c.ini", ini).unwrap();
+    assert_eq!(begun.document.values["dhcp"]["options"]["domain-search"], json!(["a.example", "b.example"]));
     let ini = r#"
 [dhcp]
 interfaces = eth0,
