@@ -259,7 +259,8 @@ impl ConfigManager {
         for (key, reason, hint) in errors(&config) {
             reader.error(&key, reason, hint);
         }
-        for (key, reason, hint) in warnings(&config).into_iter().chain(overlay.hidden(&below)) {
+        let hidden = overlay.hidden(&below).into_iter().filter(|(key, ..)| reader.is_sound(key));
+        for (key, reason, hint) in warnings(&config).into_iter().chain(hidden.collect::<Vec<_>>()) {
             reader.warning(&key, reason, hint);
         }
         let seen = look(&config).into_iter().filter(|(_, (key, ..))| reader.is_sound(key));
