@@ -46,7 +46,8 @@ pub fn definitions() -> Map<String, Value> {
 /// `null`. `itself` refers to this very schema.
 fn setting(kind: Kind, itself: &str) -> Value {
     let mut schema = value(kind);
-    let formats = FORMATS.map(|format| (format.to_owned(), json!({"$ref": format!("#/$defs/format.{format}")})));
+    let formats =
+        FORMATS.map(|format| (format.to_owned(), json!({"$ref": format!("#/$defs/format.{format}")})));
     let mut properties = Map::from_iter(formats);
     properties.insert("value".to_owned(), json!({"$ref": itself}));
     let mut object = json!({"properties": properties, "additionalProperties": false, "minProperties": 1});
