@@ -69,7 +69,9 @@ impl Leaf for AddressRange {
     fn read(value: &Value) -> Result<Self, Fault> {
         let given =
             text(value).ok_or_else(|| Fault::is_not(value, "a range such as 10.0.0.100-10.0.0.199"))?;
-        given.parse().map_err(|error: NetworkError| hinted(Fault::new(error.to_string()), mistyped::range(&given)))
+        given
+            .parse()
+            .map_err(|error: NetworkError| hinted(Fault::new(error.to_string()), mistyped::range(&given)))
     }
 }
 

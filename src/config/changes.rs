@@ -149,10 +149,10 @@ fn effect<'v>(typed: &'v Value, key: &str) -> Option<&'v Value> {
 /// A value in force as it would be written: durations are kept as seconds and nanoseconds.
 fn plain(value: &Value) -> Value {
     match (value.get("secs").and_then(Value::as_u64), value.get("nanos").and_then(Value::as_u64)) {
-        (Some(secs), Some(nanos)) => {
-            super::units::show_duration(std::time::Duration::from_secs(secs) + std::time::Duration::from_nanos(nanos))
-                .into()
-        }
+        (Some(secs), Some(nanos)) => super::units::show_duration(
+            std::time::Duration::from_secs(secs) + std::time::Duration::from_nanos(nanos),
+        )
+        .into(),
         _ => value.clone(),
     }
 }
@@ -210,7 +210,10 @@ mod tests {
             ("tcp.idle_timeout", Some("5m".into()), Some("1m".into()), false),
             ("tcp.port", Some(8888.into()), Some(9000.into()), false),
         ];
-        assert_eq!(between(OFF, &new), expected.map(|(key, old, new, restart)| (key.to_owned(), old, new, restart)));
+        assert_eq!(
+            between(OFF, &new),
+            expected.map(|(key, old, new, restart)| (key.to_owned(), old, new, restart))
+        );
     }
 
     #[test]
@@ -220,7 +223,10 @@ mod tests {
         let new = text(
             "    a: {network: 10.0.0.0/24, options: {domain-name: x}, pools: {q: {range: 10.0.0.8}}}\n    b: {network: 10.0.1.0/24}\n",
         );
-        let keys: Vec<_> = between(&old, &new).into_iter().map(|(key, old, new, _)| (key, old.is_some(), new.is_some())).collect();
+        let keys: Vec<_> = between(&old, &new)
+            .into_iter()
+            .map(|(key, old, new, _)| (key, old.is_some(), new.is_some()))
+            .collect();
         let expected = [
             ("dhcp.subnets.a.options.domain-name", false, true),
             ("dhcp.subnets.a.pools.p", true, false),
@@ -232,7 +238,9 @@ mod tests {
 
     #[test]
     fn sockets_are_those_of_enabled_services() {
-        let config = load("tcp: {port: 1}\nudp: {enabled: false}\napi: {listen: null}\ndaemon: {control_socket: /s}\ndhcp: {interfaces: [lo], port: 67}\n");
+        let config = load(
+            "tcp: {port: 1}\nudp: {enabled: false}\napi: {listen: null}\ndaemon: {control_socket: /s}\ndhcp: {interfaces: [lo], port: 67}\n",
+        );
         let all: Vec<String> = sockets(&config.unwrap().config).into_iter().collect();
         assert_eq!(all, ["DHCP lo port 67", "TCP echo 127.0.0.1:1", "TCP echo [::1]:1", "control socket /s"]);
     }

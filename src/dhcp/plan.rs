@@ -19,8 +19,8 @@ use crate::lease::reader::{colons, printable};
 use crate::lease::{Lease, PoolId};
 
 use super::InterfaceInfo;
-use judge::{Judge, Judged};
 pub use judge::{Blind, Loss};
+use judge::{Judge, Judged};
 pub use terms::Difference;
 use terms::{Levels, differences};
 
@@ -165,9 +165,11 @@ impl Comparison {
         let (old, new) = (self.old.judge(lease), self.new.judge(lease));
         let (subnet, pool) = self.old.names(lease);
         match (old, fate(&old_ways(&self.old, lease), &self.new, lease, new)) {
-            (Err(loss), Err(_)) => add(self.unserved.entry((subnet, pool, loss.name())).or_default(), lease, || {
-                self.old.text(loss)
-            }),
+            (Err(loss), Err(_)) => {
+                add(self.unserved.entry((subnet, pool, loss.name())).or_default(), lease, || {
+                    self.old.text(loss)
+                })
+            }
             (_, Err(loss)) => {
                 let group = self.lost.entry((subnet, pool, loss.name())).or_default();
                 add(group, lease, || self.new.text(loss));
@@ -247,7 +249,10 @@ fn fate(old: &judge::Ways, new: &Judge, lease: &Lease, judged: Result<Judged, Lo
     Ok(judged)
 }
 
-fn entry(pools: &mut BTreeMap<(String, String), PoolPlan>, (subnet, pool): (String, String)) -> &mut PoolPlan {
+fn entry(
+    pools: &mut BTreeMap<(String, String), PoolPlan>,
+    (subnet, pool): (String, String),
+) -> &mut PoolPlan {
     let key = (subnet.clone(), pool.clone());
     pools.entry(key).or_insert(PoolPlan { subnet, pool, old: None, new: None })
 }

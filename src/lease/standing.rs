@@ -87,8 +87,7 @@ impl<S> LeaseManager<S> {
 
     /// Whether a client of this scope may have an address: one of its pools', or the one that is reserved for it.
     pub(super) fn permitted(&self, address: Ipv4Addr, scope: &Scope<'_>) -> bool {
-        self.topology.permits(address, scope.host, scope.pools).is_ok()
-            && !self.reserved.contains(&address)
+        self.topology.permits(address, scope.host, scope.pools).is_ok() && !self.reserved.contains(&address)
     }
 
     /// The address that is reserved for the client of this scope.

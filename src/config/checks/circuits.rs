@@ -37,7 +37,9 @@ fn uses(dhcp: &Dhcp, reader: &Reader<'_>) -> Vec<(String, String)> {
         let key = format!("dhcp.subnets.{}.hosts.{}.circuit_id", subnet.name, host.name);
         let what = match hosts.count() {
             0 => format!("host {} is known by the circuit that a relay names", host.name),
-            others => format!("host {} and {others} more are known by circuits that a relay names", host.name),
+            others => {
+                format!("host {} and {others} more are known by circuits that a relay names", host.name)
+            }
         };
         found.push((key, what));
     }

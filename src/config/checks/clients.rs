@@ -52,7 +52,8 @@ fn check_interface_patterns(dhcp: &Dhcp, reader: &Reader<'_>) {
         for pattern in patterns.into_iter().filter(|pattern| !served(pattern)) {
             let key = key_of_interface(class, reader);
             if reader.is_sound(&key) {
-                let reason = format!("\"{pattern}\" fits none of dhcp.interfaces, so no client comes in there");
+                let reason =
+                    format!("\"{pattern}\" fits none of dhcp.interfaces, so no client comes in there");
                 let hint = format!("served are {}", dhcp.interfaces.join(", "));
                 reader.warning(&key, reason, Some(hint));
             }

@@ -160,7 +160,8 @@ fn taken_of(subnet: &Subnet) -> Vec<AddressRange> {
     all.sort_unstable();
     let mut taken: Vec<AddressRange> = Vec::with_capacity(all.len());
     for range in all {
-        let touches = |last: &AddressRange| u32::from(range.first()) <= u32::from(last.last()).saturating_add(1);
+        let touches =
+            |last: &AddressRange| u32::from(range.first()) <= u32::from(last.last()).saturating_add(1);
         match taken.last_mut().filter(|last| touches(last)) {
             Some(last) => *last = last.through(range.last()),
             None => taken.push(range),

@@ -92,7 +92,8 @@ c.yaml:8: warning: dhcp.subnets.lan.hosts.a.circuit_id: host a and 1 more are kn
   {hint}"
     );
     assert_eq!(warnings_of(text), expected);
-    let trusted = text.replace("{max_leases_per_circuit: 2}", "{max_leases_per_circuit: 2, trusted_relays: 10.0.0.1}");
+    let trusted =
+        text.replace("{max_leases_per_circuit: 2}", "{max_leases_per_circuit: 2, trusted_relays: 10.0.0.1}");
     assert_eq!(warnings_of(&trusted), "");
 }
 
@@ -155,9 +156,15 @@ fn many(subnets: u32, wrong: &str) -> String {
     let mut text = "dhcp:\n  interfaces: [eth0]\n  subnets:\n".to_owned();
     for n in 0..subnets {
         let (a, b) = (n / 256, n % 256);
-        let _ = writeln!(text, "    s{n}:\n      network: 10.{a}.{b}.0/24\n      pools: {{p: {{range: 10.{a}.{b}.100-10.{a}.{b}.199}}}}\n      hosts:");
+        let _ = writeln!(
+            text,
+            "    s{n}:\n      network: 10.{a}.{b}.0/24\n      pools: {{p: {{range: 10.{a}.{b}.100-10.{a}.{b}.199}}}}\n      hosts:"
+        );
         for h in 1..=5 {
-            let _ = writeln!(text, "        h{h}: {{mac: \"00:11:{a:02x}:{b:02x}:00:0{h}\", ip: 10.{a}.{b}.{h}{wrong}}}");
+            let _ = writeln!(
+                text,
+                "        h{h}: {{mac: \"00:11:{a:02x}:{b:02x}:00:0{h}\", ip: 10.{a}.{b}.{h}{wrong}}}"
+            );
         }
     }
     text

@@ -126,9 +126,11 @@ impl Judge {
         security.wanted(&message).map_err(Loss::Refused)?;
         let asker = self.asker(lease, &message, link);
         if asker.dropped {
-            let class = asker.classes.iter().copied().find(|place| {
-                config.dhcp.classes.get(*place).is_some_and(|class| class.drop)
-            });
+            let class = asker
+                .classes
+                .iter()
+                .copied()
+                .find(|place| config.dhcp.classes.get(*place).is_some_and(|class| class.drop));
             return Err(Loss::Dropped(class.unwrap_or_default()));
         }
         if let Verdict::Refuse(refusal) = security.judge_client(asker.host.is_some()) {
@@ -203,7 +205,8 @@ impl Judge {
         let topology = &self.pipeline.topology;
         let room = |pool: &crate::lease::PoolSpec| {
             let blocked = pool.blocked().iter().map(|range| {
-                let (first, last) = (range.first().max(pool.range.first()), range.last().min(pool.range.last()));
+                let (first, last) =
+                    (range.first().max(pool.range.first()), range.last().min(pool.range.last()));
                 crate::config::AddressRange::new(first, last).map_or(0, crate::config::AddressRange::size)
             });
             let own = self.own.iter().filter(|own| topology.dynamic_pool_of(**own) == Some(pool.id)).count();
@@ -248,9 +251,7 @@ impl Judge {
             Loss::Own => "the address is the server's own".to_owned(),
             Loss::Barred(Barred::Reserved(owner)) => format!("the address is reserved for {}", host(owner)),
             Loss::Barred(Barred::NoPool) => "the address is in no pool and not reserved".to_owned(),
-            Loss::Barred(Barred::Never) => {
-                "the address is excluded, a router's or the server's".to_owned()
-            }
+            Loss::Barred(Barred::Never) => "the address is excluded, a router's or the server's".to_owned(),
             Loss::Barred(Barred::Closed(pool)) => {
                 let name = topology.pool(pool).map(|pool| pool.name.to_string()).unwrap_or_default();
                 format!("pool {name} is not open to the client")

@@ -23,7 +23,8 @@ fn interfaces() -> Vec<InterfaceInfo> {
     vec![InterfaceInfo { name: "eth0".to_owned(), index: 2, addresses, loopback: false }]
 }
 
-const LAN: &str = "  subnets:\n    lan:\n      network: 10.0.0.0/24\n      pools: {main: {range: 10.0.0.100-10.0.0.199}}\n";
+const LAN: &str =
+    "  subnets:\n    lan:\n      network: 10.0.0.0/24\n      pools: {main: {range: 10.0.0.100-10.0.0.199}}\n";
 
 fn lan(more: &str) -> Arc<Config> {
     config(&format!("{LAN}{more}"))
@@ -67,7 +68,10 @@ fn loss(new: &Arc<Config>) -> (&'static str, String) {
     assert_eq!((plan.total, plan.lost.len(), plan.unaffected), (1, 1, 0), "{plan:?}");
     let group = &plan.lost[0];
     assert_eq!((group.subnet.as_str(), group.pool.as_str(), group.count), ("lan", "main", 1));
-    assert_eq!((group.examples[0].mac.as_str(), group.examples[0].hostname.as_str()), ("00:11:22:33:44:64", "host-100"));
+    assert_eq!(
+        (group.examples[0].mac.as_str(), group.examples[0].hostname.as_str()),
+        ("00:11:22:33:44:64", "host-100")
+    );
     (group.reason, group.examples[0].detail.clone())
 }
 
@@ -94,7 +98,10 @@ fn each_reason_for_a_lost_address_is_told() {
     assert_eq!(loss(&config(&format!("  security: {{deny: [\"00:11:*\"]}}\n{LAN}"))).0, "denied");
     assert_eq!(loss(&config(&format!("  security: {{allow: [\"00:aa:*\"]}}\n{LAN}"))).0, "not-allowed");
     let hosts = "      hosts: {a: {mac: 00:aa:bb:cc:dd:ee}}\n";
-    assert_eq!(loss(&config(&format!("  security: {{unknown_clients: ignore}}\n{LAN}{hosts}"))).0, "unknown-client");
+    assert_eq!(
+        loss(&config(&format!("  security: {{unknown_clients: ignore}}\n{LAN}{hosts}"))).0,
+        "unknown-client"
+    );
     let class = "  classes: {pxe: {match: {vendor-class: \"PXE*\"}, drop: true}}\n";
     let dropped = ("class-drop", "class pxe is answered with silence".to_owned());
     assert_eq!(loss(&config(&format!("{class}{LAN}"))), dropped);
@@ -123,7 +130,9 @@ fn class_by_what_the_lease_remembers_opens_a_pool() {
 
 #[test]
 fn classes_that_look_at_what_no_lease_remembers_are_named() {
-    let new = config(&format!("  classes: {{pxe: {{match: {{any: [{{architecture: 7}}, {{option: {{43: x}}}}]}}}}}}\n{LAN}"));
+    let new = config(&format!(
+        "  classes: {{pxe: {{match: {{any: [{{architecture: 7}}, {{option: {{43: x}}}}]}}}}}}\n{LAN}"
+    ));
     let plan = plan(&lan(""), &new, &[]);
     let looks_at = vec!["architecture".to_owned(), "option 43".to_owned()];
     assert_eq!(plan.blind, [Blind { class: "pxe".to_owned(), looks_at }]);
@@ -136,7 +145,8 @@ fn changed_terms_are_counted_once_for_all_that_share_them() {
     let plan = plan(&lan("      options: {domain-name: example.org}\n"), &lan(new), &leases);
     let [group] = plan.changed.as_slice() else { panic!("{plan:?}") };
     assert_eq!((group.count, group.examples.len(), plan.unaffected), (50, 3, 0));
-    let changes: Vec<_> = group.changes.iter().map(|d| (d.name.as_str(), d.old.as_deref(), d.new.as_deref())).collect();
+    let changes: Vec<_> =
+        group.changes.iter().map(|d| (d.name.as_str(), d.old.as_deref(), d.new.as_deref())).collect();
     assert_eq!(
         changes,
         [
@@ -157,7 +167,9 @@ fn lease_of_a_relayed_client_needs_its_relay() {
     let old = lan("      relays: [192.0.2.1]\n");
     assert_eq!(plan(&old, &old, &[relayed()]).unaffected, 1);
     assert_eq!(plan(&old, &lan(""), &[relayed()]).lost[0].reason, "unreached");
-    let trusted = config(&format!("  security: {{trusted_relays: [192.0.2.2]}}\n{LAN}      relays: [192.0.2.1, 192.0.2.2]\n"));
+    let trusted = config(&format!(
+        "  security: {{trusted_relays: [192.0.2.2]}}\n{LAN}      relays: [192.0.2.1, 192.0.2.2]\n"
+    ));
     assert_eq!(plan(&old, &trusted, &[relayed()]).lost[0].reason, "untrusted-relay");
     // Where the relay chose the link by an option, nothing is known of it, and nothing is said.
     assert_eq!(plan(&lan(""), &lan(""), &[relayed()]).unaffected, 1);
@@ -181,7 +193,10 @@ fn what_nobody_serves_now_is_not_the_changes_fault() {
 
 #[test]
 fn free_addresses_are_counted_before_and_after() {
-    let new = config(&LAN.replace("199}", "149}, more: {range: 10.0.0.150-10.0.0.160}").replace("10.0.0.100-", "10.0.0.90-"));
+    let new = config(
+        &LAN.replace("199}", "149}, more: {range: 10.0.0.150-10.0.0.160}")
+            .replace("10.0.0.100-", "10.0.0.90-"),
+    );
     let mut comparison =
         Comparison::new((lan("      exclude: [10.0.0.190-10.0.0.199]\n"), interfaces()), (new, interfaces()));
     [100, 101, 155].into_iter().for_each(|last| comparison.weigh(&lease(last)));

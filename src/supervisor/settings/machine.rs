@@ -74,7 +74,8 @@ fn check_interfaces(config: &Config, present: &[Interface], findings: &mut Findi
         match present.iter().find(|interface| interface.name == *name) {
             None => {
                 let names: Vec<&str> = present.iter().map(|interface| interface.name.as_str()).collect();
-                let hint = format!("it is served as soon as it is there; this machine has {}", names.join(", "));
+                let hint =
+                    format!("it is served as soon as it is there; this machine has {}", names.join(", "));
                 findings.warning(key, format!("there is no interface {name}"), hint);
             }
             Some(interface) if interface.addresses.is_empty() => {

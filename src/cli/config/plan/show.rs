@@ -21,7 +21,9 @@ pub(super) fn text(plan: &Plan) -> String {
     let file = plan.file.display();
     // Writing to a string cannot fail.
     let _ = match &plan.against {
-        Against::Running { since } => writeln!(out, "{file} against the configuration in force since {since}"),
+        Against::Running { since } => {
+            writeln!(out, "{file} against the configuration in force since {since}")
+        }
         Against::Last { since } => {
             writeln!(out, "{file} against the configuration last in force, since {since}; no daemon runs")
         }

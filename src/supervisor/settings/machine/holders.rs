@@ -90,8 +90,9 @@ fn meet(held: IpAddr, wanted: IpAddr) -> bool {
 
 fn having(inodes: &[String]) -> Vec<Pid> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let wanted =
-        |target: &std::path::Path| target.to_str().is_some_and(|target| inodes.iter().any(|inode| inode == target));
+    let wanted = |target: &std::path::Path| {
+        target.to_str().is_some_and(|target| inodes.iter().any(|inode| inode == target))
+    };
     let holds = |pid: &i32| {
         let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         files.filter_map(|file| fs::read_link(file.path()).ok()).any(|target| wanted(&target))
@@ -121,8 +122,9 @@ mod tests {
     #[test]
     fn lines_of_the_kernels_tables_are_read() {
         let local = format!("{:08X}:22B8", u32::from_ne_bytes([127, 0, 0, 1]));
-        let line =
-            format!("   0: {local} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1");
+        let line = format!(
+            "   0: {local} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1"
+        );
         let expected = (IpAddr::from(Ipv4Addr::LOCALHOST), 8888, 4711);
         assert_eq!(socket(&line, Protocol::Tcp), Some(expected));
         assert_eq!(socket(&line.replace(" 0A ", " 01 "), Protocol::Tcp), None);

@@ -69,12 +69,10 @@ fn check_workers(config: &Config, findings: &mut Findings) {
     let stand_in = sandbox::lookup("nobody").ok().flatten();
     let named = sandbox::lookup(&config.daemon.user).ok().flatten();
     let Some(user) = named.or_else(|| stand_in.clone()) else { return };
-    let shut_out = |path: &Path| {
-        format!("{} is closed to user {}, as whom the workers run", path.display(), user.name)
-    };
-    let closed = |above: &&Path| {
-        fs::metadata(above).is_ok_and(|found| found.is_dir() && !may(&found, &user, 0o1))
-    };
+    let shut_out =
+        |path: &Path| format!("{} is closed to user {}, as whom the workers run", path.display(), user.name);
+    let closed =
+        |above: &&Path| fs::metadata(above).is_ok_and(|found| found.is_dir() && !may(&found, &user, 0o1));
     if let Some(closed) = state.ancestors().skip(1).find(closed) {
         findings.error(KEY, shut_out(closed), "name another place, or another user in daemon.user");
     } else if let Ok(found) = fs::metadata(state)

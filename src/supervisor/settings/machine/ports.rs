@@ -64,7 +64,8 @@ impl Service<'_> {
             match error.kind() {
                 io::ErrorKind::AddrInUse if self.is_taken(*address, &place, findings) => return true,
                 io::ErrorKind::PermissionDenied if self.port < 1024 && *self.daemon == Daemon::Stopped => {
-                    let reason = format!("this user may not open {} port {}", self.protocol.name(), self.port);
+                    let reason =
+                        format!("this user may not open {} port {}", self.protocol.name(), self.port);
                     let hint = "ports below 1024 need root: start as root, or choose a higher one";
                     findings.warning(self.key, reason, hint);
                     return true;
