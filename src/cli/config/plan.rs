@@ -12,10 +12,10 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::super::explain::interfaces;
 use super::super::leases::explained;
-use super::super::{Invocation, Outcome};
+use super::super::{Invocation, Outcome, style};
 use crate::config::{Config, KeyChange, Problem, Report, Side, changes, sockets};
+use crate::dhcp::interfaces;
 use crate::dhcp::plan::{Comparison, LeasePlan};
 use crate::lease::{LeaseState, Reader};
 use crate::supervisor::{say, settings};
@@ -101,7 +101,7 @@ pub(super) fn run(invocation: &Invocation, args: &PlanArgs) -> Outcome {
         for warning in &plan.warnings {
             eprintln!("{warning}");
         }
-        say(show::text(&plan).trim_end());
+        style::say(show::text(&plan).trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -117,7 +117,9 @@ fn refused(report: &Report, json: bool) -> Outcome {
 
 /// Every live lease of the file that is in use, judged by both.
 fn leases(old: &Config, new: &Config) -> Result<LeasePlan, String> {
-    let side = |config: &Config| Ok::<_, String>((Arc::new(config.clone()), interfaces(config)?));
+    let side = |config: &Config| {
+        Ok::<_, String>((Arc::new(config.clone()), interfaces(config).map_err(|error| error.to_string())?))
+    };
     let mut comparison = Comparison::new(side(old)?, side(new)?);
     let path = &old.dhcp.store.path;
     // Where nothing was ever leased there is no file.

@@ -8,8 +8,8 @@ use daemon_utils::pidfile::{self, Holder};
 use serde::Serialize;
 
 use crate::cli::Invocation;
-use crate::config::{ConfigManager, Document, Place, Running, Sources};
-use crate::supervisor::settings::{self, Settings};
+use crate::config::{ConfigManager, Document, Loaded, Place, Running, Sources};
+use crate::supervisor::settings;
 
 /// What the proposed file is held against.
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ pub(super) struct Proposed {
 }
 
 /// Both sides. Errors: neither what is in force nor the file of `-c` can be read.
-pub(super) fn of(invocation: &Invocation, file: &Path) -> Result<(Settings, Against, Proposed), String> {
+pub(super) fn of(invocation: &Invocation, file: &Path) -> Result<(Loaded, Against, Proposed), String> {
     let manager = invocation.manager()?;
     let cached = cached(&manager);
     let sources = |set: Vec<String>| {
@@ -74,7 +74,7 @@ pub(super) fn of(invocation: &Invocation, file: &Path) -> Result<(Settings, Agai
 }
 
 /// What was last in force, where this user may know it.
-fn cached(manager: &ConfigManager) -> Result<(ConfigManager, Settings, Running), String> {
+fn cached(manager: &ConfigManager) -> Result<(ConfigManager, Loaded, Running), String> {
     let plain = |report: crate::config::Report| {
         report.problems.first().map(|problem| problem.reason.clone()).unwrap_or_default()
     };
