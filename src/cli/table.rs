@@ -8,8 +8,21 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use super::style::{self, Tone};
 
 /// Heads of the columns whose text may be folded.
-const FOLDED: [&str; 9] =
-    ["hostname", "client_id", "value", "origin", "name", "sent", "at", "description", "reason"];
+const FOLDED: [&str; 13] = [
+    "hostname",
+    "client_id",
+    "value",
+    "origin",
+    "name",
+    "sent",
+    "at",
+    "description",
+    "reason",
+    "key",
+    "now",
+    "then",
+    "what changes",
+];
 
 /// A table without lines, with these heads.
 pub(super) fn new(heads: &[&str]) -> Table {

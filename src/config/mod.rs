@@ -17,7 +17,7 @@
 //! | write a configuration as YAML | `print` |
 //! | the merged values and their origins, for people; kept for the next start | `document`, `cache` |
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod address;
@@ -228,7 +228,8 @@ impl ConfigManager {
         let reader = Reader::new(&tree, &places, &base);
         let state_dir =
             daemon::read(reader.root().child("daemon"), &daemon::Paths::new(&self.sources)).state_dir;
-        if !reader.is_sound("daemon.state_dir") {
+        let is_file = |path: &Path| std::fs::metadata(path).is_ok_and(|found| !found.is_dir());
+        if !reader.is_sound("daemon.state_dir") || state_dir.ancestors().any(is_file) {
             // It is reported with everything else.
             return Ok((Overlay::default(), Vec::new()));
         }
