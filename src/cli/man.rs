@@ -13,6 +13,8 @@ use super::{Cli, Outcome};
 use crate::supervisor::say;
 
 const SECTION: &str = "8";
+/// Of the last change to the commands; a fixed one, so that the same source makes the same pages.
+const DATE: &str = "2026-11-22";
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
@@ -59,6 +61,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     let man = Man::new(command.clone())
         .title(name.to_uppercase())
         .section(SECTION)
+        .date(DATE)
         .source(format!("echo-daemon {}", env!("CARGO_PKG_VERSION")))
         .manual("echo-daemon");
     let mut page = Vec::new();

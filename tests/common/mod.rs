@@ -8,6 +8,7 @@ pub mod crowd;
 pub mod dhcp;
 pub mod echo;
 pub mod lab;
+pub mod log;
 pub mod netns;
 pub mod octets;
 pub mod proc;
