@@ -6,8 +6,12 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use chrono::DateTime;
+use dhcproto::v4::{DhcpOption, MessageType, OptionCode, UnknownOption};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -171,4 +175,128 @@ fn reload_changes_the_level() {
     assert!(!connected.contains(&quiet) && !connected.contains(&quiet_again), "{connected:?}");
     assert!(log.iter().any(|line| line.event() == "CONFIG_RELOADED"));
     assert!(log.iter().all(|line| line.event() != "DAEMON_STOPPING"), "main is quiet again, too");
+}
+
+/// A syslog daemon that takes everything, each message on a line, until it is asked for it.
+struct Listener {
+    path: std::path::PathBuf,
+    over: Arc<AtomicBool>,
+    reader: std::thread::JoinHandle<String>,
+    _folder: tempfile::TempDir,
+}
+
+impl Listener {
+    fn new() -> Self {
+        let folder = common::folder();
+        let path = folder.path().join("syslog.sock");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let ending = Arc::clone(&over);
+        let reader = std::thread::spawn(move || {
+            let (mut all, mut buffer) = (String::new(), [0; 4096]);
+            loop {
+                let last = ending.load(Ordering::Acquire);
+                match socket.recv(&mut buffer) {
+                    Ok(length) => {
+                        all += str::from_utf8(&buffer[..length]).expect("syslog gets UTF-8");
+                        all += " \n";
+                    }
+                    Err(_) if last => return all,
+                    Err(_) => {}
+                }
+            }
+        });
+        Self { path, over, reader, _folder: folder }
+    }
+
+    fn all(self) -> String {
+        self.over.store(true, Ordering::Release);
+        self.reader.join().unwrap()
+    }
+}
+
+/// Names that would forge a line, steer a terminal, turn the text around or hide in it, and what is no UTF-8.
+const EVIL: &[u8] =
+    b"x\n\"},{\"event\":\"forged\"}\x1b[2J\r\x7f\xc2\x9b31m\xe2\x80\xa8\xe2\x80\xae\xe2\x81\xa6\xe2\x80\x8b\xff\xfe\xc3";
+
+#[test]
+fn hostile_names_reach_no_output_raw() {
+    let listener = Listener::new();
+    let path = listener.path.clone();
+    let daemon = prepare(
+        &format!(
+            "log_level: TRACE, json: {{enabled: true, file: log/echo-daemon.json, level: TRACE}}, \
+             syslog: {{enabled: true, address: \"{}\", level: TRACE}}",
+            path.display()
+        ),
+        ALL,
+    );
+    let errors = daemon.folder.path().join("console");
+    let mut command = daemon.command(&["start", "--foreground"]);
+    let mut main = command.stderr(fs::File::create(&errors).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+    daemon.wait_log(&["DAEMON_READY"]);
+    let port = dhcp_port(&daemon);
+    let client = Client::new(1, port);
+    let codes = [12, 60, 61, 77, 81, 82, 43, 56].map(OptionCode::from);
+    let evil: Vec<_> =
+        codes.iter().map(|code| DhcpOption::Unknown(UnknownOption::new(*code, EVIL.to_vec()))).collect();
+    for kind in [MessageType::Discover, MessageType::Inform, MessageType::Decline] {
+        client.send(&client.message(kind, &evil));
+    }
+    client.socket.send_to(EVIL, client.server).unwrap();
+    let honest = Client::new(2, port);
+    let named = [DhcpOption::Hostname(String::from_utf8_lossy(EVIL).into_owned())];
+    let offer = honest.ask(&honest.message(MessageType::Discover, &named)).unwrap();
+    honest.select(&offer).unwrap();
+    daemon.wait_log(&["DHCP_LEASE_GRANTED", "02:00:00:00:00:02"]);
+    common::signal(daemon.pid(), Signal::SIGTERM);
+    assert!(main.wait().unwrap().success());
+    let syslog = listener.all();
+    let read =
+        |path: std::path::PathBuf| String::from_utf8(fs::read(path).unwrap()).expect("outputs are UTF-8");
+    let outputs =
+        [daemon.log(), read(daemon.folder.path().join("log/echo-daemon.json")), read(errors), syslog];
+    for output in outputs {
+        assert!(output.contains("DHCP_LEASE_GRANTED"), "{output}");
+        assert!(!output.contains("event\":\"forged\""), "{output}");
+        let raw = |c: char| (c.is_control() && c != '\n') || "\u{2028}\u{202e}\u{2066}\u{200b}".contains(c);
+        assert_eq!(output.chars().find(|c| raw(*c)), None, "{output:?}");
+    }
+}
+
+#[test]
+fn every_output_has_a_level_of_its_own_and_a_reload_changes_each() {
+    let listener = Listener::new();
+    let path = listener.path.clone();
+    let logging = |file: &str, json: &str, syslog: &str, modules: &str| {
+        format!(
+            "log_level: {file}, json: {{enabled: true, file: log/echo-daemon.json, level: {json}}}, \
+             syslog: {{enabled: true, address: \"{}\", level: {syslog}}}, modules: {modules}",
+            path.display()
+        )
+    };
+    let daemon = start(&logging("ERROR", "INFO", "ERROR", "{}"), ECHO);
+    let server = daemon.endpoint("tcp");
+    let json_file = daemon.folder.path().join("log/echo-daemon.json");
+    let json = || fs::read_to_string(&json_file).unwrap();
+    let said = |text: &str, peer: &str| {
+        text.contains(&format!("{peer}\"")) || text.contains(&format!("peer={peer} "))
+    };
+    let first = visit(server);
+    eventually("a line in JSON", || said(&json(), &first).then_some(()));
+    configure(&daemon, &logging("INFO", "ERROR", "INFO", "{}"), ECHO);
+    daemon.run_ok(&["reload"]);
+    let second = visit(server);
+    daemon.wait_log(&["TCP_CLIENT_DISCONNECTED", &format!("peer={second} ")]);
+    // A level of a module holds in every output, whatever its own is.
+    configure(&daemon, &logging("INFO", "INFO", "INFO", "{\"workers::tcp\": ERROR}"), ECHO);
+    daemon.run_ok(&["reload"]);
+    let third = visit(server);
+    stop(&daemon);
+    let syslog = listener.all();
+    let table = [&first, &second, &third]
+        .map(|peer| [said(&daemon.log(), peer), said(&json(), peer), said(&syslog, peer)]);
+    assert_eq!(table, [[false, true, false], [true, false, true], [false, false, false]]);
 }

@@ -76,7 +76,9 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     if let Some(text) = command.get_after_help() {
         notes(&text.to_string(), &mut page)?;
     }
-    Ok(page)
+    // clap_mangen puts an empty line between two ends of lines, which mandoc(1) finds wrong.
+    let text = String::from_utf8_lossy(&page).replace("\n.br\n\n.br\n", "\n.sp\n");
+    Ok(text.into_bytes())
 }
 
 /// What stands below the flags in the help, its lines as they are: they hold examples.
