@@ -5,6 +5,7 @@
 mod check;
 mod client;
 mod completions;
+mod config;
 mod explain;
 mod leases;
 mod man;
@@ -83,6 +84,9 @@ enum Command {
     Status(OutputArgs),
     /// Check the configuration and print every mistake at once, with file, line, key, reason and hint
     Check(OutputArgs),
+    /// Look at configurations before they are used
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Act as a client: TCP echo, UDP echo, DHCP discover to release, with timings
     Probe(ProbeArgs),
     /// Tell what a client would get and why, without a packet: subnet, classes, reservation, pool, address, options
@@ -110,6 +114,9 @@ struct StartArgs {
     /// Stay attached: log to the terminal too, end on Ctrl-C, tell systemd (Type=notify)
     #[arg(long)]
     foreground: bool,
+    /// Where the configuration is refused, use the one that was in force last
+    #[arg(long)]
+    last_good: bool,
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +192,7 @@ pub fn run() -> ExitCode {
         Command::Reload(args) => reload::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
+        Command::Config(command) => config::run(&context, &command),
         Command::Probe(args) => probe::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Leases(command) => leases::run(&context, &command),

@@ -14,7 +14,7 @@ pub(super) fn run(invocation: &Invocation, args: &StartCommand) -> Outcome {
 /// Starts; `as_json`: the caller that comes back says so as JSON.
 pub(super) fn start(invocation: &Invocation, args: &StartArgs, as_json: bool) -> Outcome {
     let warn = |warning: &str| style::complain(&format!("warning: {warning}"));
-    match supervisor::start(invocation.manager()?, args.foreground, &warn)? {
+    match supervisor::start(invocation.manager()?, args.foreground, args.last_good, &warn)? {
         Started::Ended(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         Started::Running { pid, words } => {
             if as_json {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use figment::value::Value;
 
 use super::leaf::{Fault, Leaf, parsed, text};
+use super::mistyped;
 use super::network::{AddressRange, Network, NetworkError};
 
 impl Leaf for IpAddr {
@@ -12,7 +13,8 @@ impl Leaf for IpAddr {
         let wrong = |fault: Fault| match text(value).as_deref() {
             Some("localhost") => fault.with_hint("localhost is 127.0.0.1 and ::1"),
             Some("*") => fault.with_hint("every address is 0.0.0.0 and ::"),
-            _ => fault,
+            Some(given) => hinted(fault, mistyped::address(given)),
+            None => fault,
         };
         parsed(value, "an IP address").map_err(wrong)
     }
@@ -24,12 +26,17 @@ impl Leaf for SocketAddr {
     }
 }
 
+fn hinted(fault: Fault, hint: Option<String>) -> Fault {
+    Fault { hint, ..fault }
+}
+
 /// An IPv4 address that one host can have.
 pub(super) struct Unicast(pub(super) Ipv4Addr);
 
 impl Leaf for Unicast {
     fn read(value: &Value) -> Result<Self, Fault> {
-        let address: Ipv4Addr = parsed(value, "an IPv4 address")?;
+        let address: Ipv4Addr = parsed(value, "an IPv4 address")
+            .map_err(|fault| hinted(fault, text(value).and_then(|given| mistyped::address(&given))))?;
         if is_unicast(address) {
             Ok(Self(address))
         } else {
@@ -51,7 +58,7 @@ impl Leaf for Network {
             match error {
                 NetworkError::HostBits { canonical, .. } => fault.with_hint(format!("write {canonical}")),
                 NetworkError::NotANetwork(_) | NetworkError::NotARange(_) | NetworkError::Backwards(_) => {
-                    fault
+                    hinted(fault, mistyped::network(&given))
                 }
             }
         })
@@ -62,7 +69,9 @@ impl Leaf for AddressRange {
     fn read(value: &Value) -> Result<Self, Fault> {
         let given =
             text(value).ok_or_else(|| Fault::is_not(value, "a range such as 10.0.0.100-10.0.0.199"))?;
-        given.parse().map_err(|error: NetworkError| Fault::new(error.to_string()))
+        given
+            .parse()
+            .map_err(|error: NetworkError| hinted(Fault::new(error.to_string()), mistyped::range(&given)))
     }
 }
 

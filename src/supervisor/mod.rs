@@ -12,8 +12,10 @@
 //! | `run` | the loop |
 //! | `reload`, `watcher` | wishes for another configuration, the file as one who wishes |
 //! | `stop` | the end |
+//! | `announce` | what is told to those who follow the daemon |
 //! | `notify` | systemd |
 
+mod announce;
 mod birth;
 mod children;
 mod job;
@@ -42,12 +44,13 @@ use daemon_utils::{clock, process, title};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
-use crate::config::{Config, ConfigManager};
+use crate::config::{Config, ConfigManager, Overlay};
 use crate::event;
 use crate::events::Event;
 use crate::stats::{Counter, Shared};
 use crate::workers::{logger, regions};
 
+use announce::announce;
 use children::{BackOff, Child, Restart};
 use preflight::Privilege;
 use reload::Wishes;
@@ -101,6 +104,8 @@ struct Supervisor {
     wishes: Wishes,
     /// Where `daemon.watch_config` is on.
     watcher: Option<Watcher>,
+    /// The overlay before the patch that is being put into force.
+    overlay_before: Option<Overlay>,
     /// What the configuration file was when it was read last.
     file_read: Option<Stamp>,
     interfaces_due: Option<Instant>,
@@ -127,13 +132,18 @@ pub enum Started {
 /// Starts the daemon. `warn` gets what an operator should know, before anything is forked.
 ///
 /// The caller comes back when every worker serves or with the reason why not. With `foreground`, or where the
-/// configuration says so, this process itself becomes main.
-pub fn start(manager: ConfigManager, foreground: bool, warn: &dyn Fn(&str)) -> Result<Started, String> {
+/// configuration says so, this process itself becomes main. With `last_good` a configuration that does not check out
+/// gives way to the one that was in force last.
+pub fn start(
+    manager: ConfigManager,
+    foreground: bool,
+    last_good: bool,
+    warn: &dyn Fn(&str),
+) -> Result<Started, String> {
     // Before anything owns a descriptor.
     daemon::sanitize().map_err(|error| format!("could not put the process in order: {error}"))?;
     let file_read = Stamp::of_source(&manager);
-    let loaded = settings::load(&manager).map_err(|report| report.to_string())?;
-    let mut warnings: Vec<String> = loaded.warnings.iter().map(|problem| problem.reason.clone()).collect();
+    let (loaded, mut warnings) = settings::load_for_start(&manager, last_good)?;
     refuse_if_running(&loaded.config)?;
     let in_force = InForce::of(loaded)?;
     let config = Arc::clone(&in_force.config);
@@ -272,6 +282,7 @@ impl Supervisor {
                 transition: None,
                 wishes: Wishes::default(),
                 watcher: None,
+                overlay_before: None,
                 file_read,
                 interfaces_due: None,
                 has_orphans: false,
@@ -318,9 +329,10 @@ impl Supervisor {
             Ok(_) => {
                 self.shared.set_started(clock::boot_time());
                 let words = self.welcome();
-                event!(DaemonReady, pid = getpid(); "every worker serves");
+                announce!(self.shared, DaemonReady, pid = getpid(); "every worker serves");
                 self.notify_ready();
                 self.watch_as_configured();
+                self.keep_running();
                 if let Some(report) = self.report.take() {
                     report.ready(&words);
                 }
@@ -359,6 +371,7 @@ impl Supervisor {
     /// Logs a warning of main's and, while the caller waits, shows it to them.
     fn warn(&mut self, event: Event, text: &str) {
         event.log(text);
+        announce::keep(self.shared, event, None, text);
         if let Some(report) = &mut self.report {
             report.warning(text);
         }

@@ -8,6 +8,7 @@ use daemon_utils::log::sender;
 use daemon_utils::pidfile::PidFile;
 use nix::sys::signal::Signal;
 
+use super::announce::announce;
 use super::children::State;
 use super::{Phase, Supervisor, kill, signal};
 use crate::event;
@@ -30,7 +31,7 @@ impl Supervisor {
     /// Tells every worker to stop. `exit_code` is main's in the end.
     pub(super) fn begin_stop(&mut self, reason: &str) {
         if !self.is_stopping() {
-            event!(DaemonStopping; "stopping: {reason}");
+            announce!(self.shared, DaemonStopping; "stopping: {reason}");
             self.stop_with(0);
         }
     }
@@ -92,7 +93,7 @@ impl Supervisor {
 
     fn kill_workers(&mut self) {
         for child in self.children.iter().filter(|child| child.kind != Kind::Logger) {
-            event!(WorkerKilled, pid = child.pid; "{} did not end in time", child.name());
+            announce!(self.shared, WorkerKilled, pid = child.pid; "{} did not end in time", child.name());
             kill(child.pid);
         }
         for pid in self.orphans() {
