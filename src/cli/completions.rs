@@ -31,7 +31,7 @@ pub(super) fn run(args: &CompletionsArgs) -> Outcome {
     }
 }
 
-/// clap_complete 4.6.11 divides the program's own name at its hyphen in the labels of the subcommands, but not where it
+/// `clap_complete` 4.6.11 divides the program's own name at its hyphen in the labels of the subcommands, but not where it
 /// jumps to them: nothing below the first word would be completed.
 fn mended(script: &str) -> String {
     let name = NAME.replace('-', "__");
