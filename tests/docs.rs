@@ -212,12 +212,16 @@ fn events_page() -> String {
         "# Log events\n\nEvery line that the daemon logs on purpose carries one of these IDs. They are stable: search for them, \
          alert on them.\nLines without an ID are for whoever debugs the program.\n\nThis page is made from the table in \
          `src/events.rs`; `ECHO_DAEMON_BLESS=1 cargo test --test docs` writes it anew.\n\n\
-         | ID | level | meaning |\n|---|---|---|\n",
+         A limit holds for all processes together; a minute's worth passes at once. What is suppressed is counted: the next \
+         record of the\nevent tells the number as `suppressed=N`, or after a quiet second `LOG_EVENTS_SUPPRESSED` does. Where \
+         records have a `reason`, each\nreason has the limit for itself. `logging.rate_limits` changes it.\n\n\
+         | ID | level | limit | meaning |\n|---|---|---|---|\n",
     );
     for event in Event::ALL {
         let meaning = event.explanation().split_whitespace().collect::<Vec<_>>().join(" ");
         let not_yet = if is_said(event) { "" } else { " **Not said yet.**" };
-        writeln!(page, "| `{}` | {} | {meaning}{not_yet} |", event.id(), event.level()).unwrap();
+        let limit = event.limit().map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+        writeln!(page, "| `{}` | {} | {limit} | {meaning}{not_yet} |", event.id(), event.level()).unwrap();
     }
     page
 }

@@ -9,6 +9,7 @@ pub mod dhcp;
 pub mod echo;
 pub mod http;
 pub mod lab;
+pub mod log;
 pub mod netns;
 pub mod octets;
 pub mod proc;

@@ -73,7 +73,7 @@ impl Account {
         self.slot.count(silence.counter());
         if let Silence::Refused(refusal) = silence {
             self.slot.count(refusal.security_counter());
-            return self.refused(refusal, event.as_ref());
+            return Self::refused(refusal, event.as_ref());
         }
         if let Some(event) = event {
             return self.tell(&event);
@@ -82,7 +82,7 @@ impl Account {
         event!(DhcpPacketDropped, reason = silence.reason(); "packet dropped");
     }
 
-    fn refused(&self, refusal: Refusal, event: Option<&Event>) {
+    fn refused(refusal: Refusal, event: Option<&Event>) {
         let mac = event.map(|event| event.hardware).unwrap_or_default();
         let xid = event.map_or(0, |event| event.xid);
         let address = event.and_then(|event| event.address).unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -248,7 +248,7 @@ impl Account {
                 event!(DhcpNakSent, mac = mac, xid = xid, subnet = subnet; "refused {address}: {}", reason.message());
             }
             // Counted and logged by its reason.
-            What::Refused(refusal) => self.refused(refusal, Some(event)),
+            What::Refused(refusal) => Self::refused(refusal, Some(event)),
             What::Exhausted => {
                 // Its own memory first: a flood of invented clients can push a word out of the shared one.
                 if self.may_complain(Complaint::Exhausted(event.subnet))
