@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use daemon_utils::clock::boot_time;
 use daemon_utils::log::sender;
 use daemon_utils::process::{self, Exit};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -291,6 +292,7 @@ impl Supervisor {
                 let applied = verdict.is_ok();
                 let counter = if applied { Counter::ReloadApplied } else { Counter::ReloadRefused };
                 self.shared.slot(0).count(counter);
+                self.shared.reloaded(boot_time(), applied);
                 // First: who has just asked for more wants to read of it.
                 sender::set_levels(settings::levels(&self.in_force.config));
                 match &verdict {

@@ -2,6 +2,7 @@
 //! forks, and main believes nothing it says but "please reload".
 
 mod door;
+mod subject;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,10 +19,10 @@ use tokio::sync::watch;
 
 use super::{Context, Heard, Order, Word, hear};
 use crate::api::reload::Reloads;
-use crate::api::{Door, Endpoint, State, router};
+use crate::api::{Door, Endpoint, State, pool_places, router};
 use crate::config::Document;
 use crate::event;
-use crate::stats::{Counter, Snapshot};
+use crate::stats::{Counter, StatsCollector, TICK};
 
 /// What the api process inherits besides its context.
 #[derive(Debug)]
@@ -62,6 +63,10 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
     let state = Arc::new(State {
         config: Arc::clone(&context.config),
         shared: context.shared,
+        collector: Arc::new(StatsCollector::new(
+            context.shared,
+            subject::of(&context.config, pool_places(&context.config)),
+        )),
         endpoints: inputs.endpoints,
         token: inputs.token,
         document: inputs.document,
@@ -80,7 +85,10 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
         match hear(&context.channel)? {
             Heard::Order(Order::Begin) => {
                 if let Some((control, listen)) = servers.take() {
+                    // The first snapshot comes before the first request, the next ones by themselves.
+                    state.collector.tick();
                     start(&mut running, &state, &leaving, control, listen)?;
+                    running.spawn(collect(Arc::clone(&state), leaving.clone()));
                     running.spawn(report(Arc::clone(&state), leaving.clone()));
                 }
             }
@@ -130,6 +138,18 @@ fn start(
     Ok(())
 }
 
+/// Takes a snapshot every second, until the process leaves: the history belongs to the next one then.
+async fn collect(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = leaving.wait_for(|leave| *leave) => return Ok(()),
+            _ = ticks.tick() => drop(state.collector.tick()),
+        }
+    }
+}
+
 /// Logs the main figures every `logging.stats_interval`, until the process leaves.
 async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
     let interval = state.config.logging.stats_interval;
@@ -139,7 +159,7 @@ async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Re
         };
         tokio::select! {
             _ = leaving.wait_for(|leave| *leave) => return Ok(()),
-            () = pause => Snapshot::take(state.shared).log(),
+            () = pause => state.collector.latest().log(),
         }
     }
 }
