@@ -10,6 +10,7 @@ mod probe;
 mod reload;
 mod restart;
 mod start;
+mod stats;
 mod status;
 mod stop;
 mod table;
@@ -34,6 +35,7 @@ Examples:
   echo-daemon start --set tcp.port=9000     the same, with one value changed
   echo-daemon probe                         act as a client of every service
   echo-daemon status                        what runs, and what it serves
+  echo-daemon stats --watch                 how much it does, every second
   echo-daemon check -c new.yaml             look for mistakes before a reload
   echo-daemon reload                        take the edited file into force
   echo-daemon leases list                   who has which address
@@ -73,6 +75,11 @@ enum Command {
     Reload,
     /// Show processes, services, pools and recent errors (exit code 3: not running)
     Status(OutputArgs),
+    /// Show figures: exchanges a second, leases, pools, drops, latency, processes, files (exit code 3: not running)
+    #[command(
+        after_help = "Figures are taken once a second. Quantiles are interpolated within the buckets of histograms. What is not known yet is shown as -."
+    )]
+    Stats(stats::StatsArgs),
     /// Check the configuration and print every mistake at once, with file, line, key, reason and hint
     Check(OutputArgs),
     /// Act as a client: TCP echo, UDP echo, DHCP discover to release, with timings
@@ -145,6 +152,7 @@ pub fn run() -> ExitCode {
         Command::Restart(args) => restart::run(&context, &args),
         Command::Reload => reload::run(&context),
         Command::Status(args) => status::run(&context, &args),
+        Command::Stats(args) => stats::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
         Command::Probe(args) => probe::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),

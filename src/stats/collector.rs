@@ -27,8 +27,10 @@ pub struct Subject {
     pub pools: Vec<PoolPlace>,
     /// Its files.
     pub files: Vec<FilePlace>,
-    /// PID and name of main.
-    pub main: (i32, ProcessName),
+    /// PID of main.
+    pub main: i32,
+    /// All names that its processes may have; main's is the first.
+    pub names: Vec<ProcessName>,
     /// What a worker is called.
     pub name_of: fn(&Occupant) -> Option<ProcessName>,
 }
@@ -85,7 +87,7 @@ impl StatsCollector {
             snapshot.last_minute = pairs.map(|(now, then)| difference(now, then)).collect();
         }
         snapshot.pools = self.subject.pools.iter().filter_map(|place| self.pool(place, now)).collect();
-        snapshot.processes = processes::look(shared, self.subject.main.clone(), self.subject.name_of);
+        snapshot.processes = processes::look(shared, self.subject.main, &self.subject.names, self.subject.name_of);
         snapshot.files = self.subject.files.iter().map(files::look).collect();
         snapshot
     }
@@ -125,8 +127,9 @@ mod tests {
     fn collector(shared: Shared) -> StatsCollector {
         let pid = i32::try_from(std::process::id()).unwrap();
         let pools = vec![PoolPlace { subnet: "lan".into(), pool: "main".into(), index: 0 }];
-        let main = (pid, ProcessName { number: 0, name: "main".into() });
-        StatsCollector::new(shared, Subject { pools, files: Vec::new(), main, name_of: |_| None })
+        let names = vec![ProcessName { number: 0, name: "main".into() }];
+        let files = Vec::new();
+        StatsCollector::new(shared, Subject { pools, files, main: pid, names, name_of: |_| None })
     }
 
     #[test]

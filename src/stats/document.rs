@@ -35,7 +35,9 @@ pub fn document(snapshot: &Snapshot) -> Value {
     for sample in snapshot.samples() {
         put(&mut root, &sample);
     }
-    let rates = RATES.iter().zip(&snapshot.rates).map(|((name, _), rate)| ((*name).to_owned(), shown_rate(rate)));
+    let rates = RATES.iter().zip(&snapshot.rates).map(|((name, of), rate)| {
+        ((*name).to_owned(), shown_rate(of.sum(&snapshot.counters), rate))
+    });
     root.insert("rates".into(), Value::Object(rates.collect()));
     Value::Object(root)
 }
@@ -118,10 +120,11 @@ fn summary(histogram: Histogram, words: &Words) -> Map<String, Value> {
     object
 }
 
-fn shown_rate(rate: &Rate) -> Value {
+/// How much in all, and in a second over each time.
+fn shown_rate(total: u64, rate: &Rate) -> Value {
     let windows = WINDOWS.iter().zip(rate);
     let members = windows.map(|(window, rate)| (window_name(*window), rate.map_or(Value::Null, real)));
-    Value::Object(members.collect())
+    Value::Object(std::iter::once(("total".to_owned(), total.into())).chain(members).collect())
 }
 
 fn window_name(window: Duration) -> String {
@@ -149,8 +152,9 @@ pub fn schema() -> Value {
     for family in families() {
         describe(&mut root, &family);
     }
-    let windows: Map<String, Value> =
+    let mut windows: Map<String, Value> =
         WINDOWS.iter().map(|window| (window_name(*window), real_or_null.clone())).collect();
+    windows.insert("total".into(), whole.clone());
     let rates: Map<String, Value> = RATES
         .iter()
         .map(|(name, _)| ((*name).to_owned(), json!({"type": "object", "properties": windows})))
@@ -247,7 +251,7 @@ mod tests {
         assert!(document["pools"][0].get("exhaustion_secs").is_none());
         assert_eq!(document["dhcp"]["batch_size"]["count"], 1);
         assert_eq!(document["dhcp"]["latency"]["commit"]["p99"], Value::Null);
-        assert_eq!(document["rates"]["acks"], json!({"1s": 1.5, "10s": null, "60s": null}));
+        assert_eq!(document["rates"]["acks"], json!({"total": 7, "1s": 1.5, "10s": null, "60s": null}));
     }
 
     /// Two figures at one place would hide one of them.

@@ -156,7 +156,7 @@ cells! {
             TcpIdle { result = "idle" },
             TcpReset { result = "reset" },
         }
-        "echo_daemon_echo_bytes_total" "Bytes echoed" at "{protocol}.bytes" {
+        "echo_daemon_echo_bytes_total" "Bytes echoed" at "echo_bytes.{protocol}" {
             EchoBytesTcp { protocol = "tcp" },
             EchoBytesUdp { protocol = "udp" },
         }

@@ -36,34 +36,33 @@ pub struct ProcessFigures {
     pub started: Option<Duration>,
 }
 
-/// Looks at main (slot 0) and at every process that has a slot.
+/// Looks at main (slot 0) and at every process that has a slot. A name that nobody has at this moment keeps its account.
 pub(super) fn look(
     shared: Shared,
-    main: (i32, ProcessName),
+    main: i32,
+    names: &[ProcessName],
     name_of: impl Fn(&Occupant) -> Option<ProcessName>,
 ) -> Vec<ProcessFigures> {
-    let history = shared.history();
-    let units = Units::of_system();
-    let (pid, main) = main;
-    let main_pid = pid;
+    let (history, units) = (shared.history(), Units::of_system());
+    let mut found: BTreeMap<ProcessName, Vec<Stat>> = names.iter().map(|name| (name.clone(), Vec::new())).collect();
     let workers = shared.slots().enumerate().filter_map(|(slot, one)| {
         let occupant = one.occupant()?;
         Some((slot, occupant.pid, name_of(&occupant)?))
     });
-    let mut names: BTreeMap<ProcessName, Vec<Stat>> = BTreeMap::new();
-    for (slot, pid, name) in std::iter::once((0, pid, main)).chain(workers) {
+    let first = names.first().map(|name| (0, main, name.clone()));
+    for (slot, pid, name) in first.into_iter().chain(workers) {
         // A number that belongs to a stranger by now is none of ours.
-        let stat = Stat::read(pid, &units).filter(|stat| pid == main_pid || stat.parent == main_pid);
-        let stats = names.entry(name.clone()).or_default();
+        let stat = Stat::read(pid, &units).filter(|stat| pid == main || stat.parent == main);
         if let Some(stat) = stat {
             // Main's children have accounts of their own.
-            let used = if pid == main_pid { stat.own_cpu } else { stat.own_cpu + stat.children_cpu };
+            let used = if pid == main { stat.own_cpu } else { stat.own_cpu + stat.children_cpu };
             let used = u64::try_from(used.as_millis()).unwrap_or(u64::MAX);
             history.used(slot, pid, name.number, used);
-            stats.push(stat);
+            found.entry(name).or_default().push(stat);
         }
     }
-    names.into_iter().map(|(name, stats)| figures(&name, &stats, history)).collect()
+    let seen = found.into_iter().filter(|(name, stats)| !stats.is_empty() || history.used_by(name.number) > 0);
+    seen.map(|(name, stats)| figures(&name, &stats, history)).collect()
 }
 
 fn figures(name: &ProcessName, stats: &[Stat], history: History) -> ProcessFigures {
@@ -152,9 +151,12 @@ mod tests {
     fn own_process_is_seen() {
         let shared = Shared::create(0).unwrap();
         let pid = i32::try_from(std::process::id()).unwrap();
-        let main = ProcessName { number: 0, name: "main".into() };
-        let all = look(shared, (pid, main), |_| None);
-        assert_eq!((all.len(), all[0].name.as_str(), all[0].count), (1, "main", 1));
+        let name = |number, name: &str| ProcessName { number, name: name.into() };
+        let names = [name(0, "main"), name(1, "tcp"), name(2, "udp")];
+        shared.history().used(7, 1, 2, 40);
+        let all = look(shared, pid, &names, |_| None);
+        assert_eq!((all[0].name.as_str(), all[0].count), ("main", 1));
+        assert_eq!((all.len(), all[1].name.as_str(), all[1].count), (2, "udp", 0), "its CPU time is not forgotten");
         assert!(all[0].resident_bytes.unwrap() > 100_000 && all[0].open_fds.unwrap() > 0);
     }
 }

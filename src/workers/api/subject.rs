@@ -4,6 +4,9 @@ use crate::config::Config;
 use crate::stats::{FilePlace, Occupant, PROCESS_NAMES, PoolPlace, ProcessName, Subject};
 use crate::workers::Kind;
 
+/// What `dhcp.workers` may be at most.
+const MOST_DHCP_WORKERS: u16 = 16;
+
 /// What a configuration has.
 pub(super) fn of(config: &Config, pools: Vec<PoolPlace>) -> Subject {
     let mut files = Vec::new();
@@ -18,14 +21,25 @@ pub(super) fn of(config: &Config, pools: Vec<PoolPlace>) -> Subject {
     if config.logging.json.enabled {
         files.push(FilePlace { file: "log_json", path: config.logging.json.file.clone() });
     }
-    let main = (nix::unistd::getppid().as_raw(), ProcessName { number: 0, name: "main".to_owned() });
-    Subject { pools, files, main, name_of }
+    Subject { pools, files, main: nix::unistd::getppid().as_raw(), names: names(), name_of }
+}
+
+/// All names that a process may have.
+fn names() -> Vec<ProcessName> {
+    let workers = Kind::ALL.into_iter().flat_map(|kind| {
+        let count = if kind == Kind::Dhcp { MOST_DHCP_WORKERS } else { 1 };
+        (0..count).filter_map(move |index| name(kind, index))
+    });
+    let main = ProcessName { number: 0, name: "main".to_owned() };
+    std::iter::once(main).chain(workers).collect()
+}
+
+fn name_of(occupant: &Occupant) -> Option<ProcessName> {
+    name(Kind::from_number(occupant.kind)?, u16::try_from(occupant.index).ok()?)
 }
 
 /// The name of a worker, and the number of its account: behind main those of the kinds, then the DHCP workers by index.
-fn name_of(occupant: &Occupant) -> Option<ProcessName> {
-    let kind = Kind::from_number(occupant.kind)?;
-    let index = u16::try_from(occupant.index).ok()?;
+fn name(kind: Kind, index: u16) -> Option<ProcessName> {
     let number = match kind {
         Kind::Dhcp => 1 + Kind::ALL.len() + usize::from(index),
         Kind::Logger | Kind::Tcp | Kind::Udp | Kind::Keeper | Kind::Api => 1 + kind as usize,
@@ -36,20 +50,14 @@ fn name_of(occupant: &Occupant) -> Option<ProcessName> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::time::Duration;
 
     use super::*;
 
     #[test]
     fn every_process_has_an_account_of_its_own() {
-        let mut seen = HashSet::from([0]);
-        for kind in Kind::ALL {
-            for index in 0..if kind == Kind::Dhcp { 16 } else { 1 } {
-                let occupant =
-                    Occupant { kind: kind.number(), index, pid: 1, generation: 1, started: Duration::ZERO };
-                let name = name_of(&occupant).unwrap();
-                assert!(seen.insert(name.number), "{name:?}");
-            }
-        }
+        let names = names();
+        let numbers: HashSet<usize> = names.iter().map(|name| name.number).collect();
+        assert_eq!(numbers.len(), names.len());
+        assert_eq!(names.len(), Kind::ALL.len() + usize::from(MOST_DHCP_WORKERS));
     }
 }
