@@ -62,6 +62,8 @@ events! {
     WorkerFailed "WORKER_FAILED" Error;
     /// A worker did not end, or did not stop reading, within `daemon.shutdown_timeout` and was killed.
     WorkerKilled "WORKER_KILLED" Warn;
+    /// The configuration file has changed on disk and is read anew (`daemon.watch_config`).
+    ConfigFileChanged "CONFIG_FILE_CHANGED" Info;
     /// A new configuration is in force.
     ConfigReloaded "CONFIG_RELOADED" Info;
     /// A new configuration was refused; the previous one stays in force.

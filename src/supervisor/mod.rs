@@ -10,6 +10,7 @@
 //! | `children` | the table of workers, the back-off |
 //! | `transition` | from one generation to the next |
 //! | `run` | the loop |
+//! | `reload`, `watcher` | wishes for another configuration, the file as one who wishes |
 //! | `stop` | the end |
 //! | `notify` | systemd |
 
@@ -18,11 +19,13 @@ mod children;
 mod job;
 mod notify;
 mod preflight;
+mod reload;
 mod run;
 pub mod settings;
 mod sockets;
 mod stop;
 mod transition;
+mod watcher;
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -47,9 +50,11 @@ use crate::workers::{logger, regions};
 
 use children::{BackOff, Child, Restart};
 use preflight::Privilege;
+use reload::Wishes;
 use settings::InForce;
 use sockets::Sockets;
 use transition::{Reason, Transition, Verdict};
+use watcher::{Stamp, Watcher};
 
 /// Longest wait of the caller for the daemon's word; the transition's own deadline comes first.
 const VERDICT_WITHIN: Duration = Duration::from_secs(120);
@@ -93,8 +98,11 @@ struct Supervisor {
     generation: u64,
     last_generation: u64,
     transition: Option<Transition>,
-    /// A reload is wanted, by these api workers.
-    reload_asked: Option<Vec<Pid>>,
+    wishes: Wishes,
+    /// Where `daemon.watch_config` is on.
+    watcher: Option<Watcher>,
+    /// What the configuration file was when it was read last.
+    file_read: Option<Stamp>,
     interfaces_due: Option<Instant>,
     has_orphans: bool,
     /// Children of this process from before it was main: a script that ends in `exec echo-daemon start --foreground`
@@ -109,6 +117,7 @@ struct Supervisor {
 pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
     // Before anything owns a descriptor.
     daemon::sanitize().map_err(|error| format!("could not put the process in order: {error}"))?;
+    let file_read = Stamp::of_source(&manager);
     let loaded = settings::load(&manager).map_err(|report| report.to_string())?;
     let mut warnings: Vec<String> = loaded.warnings.iter().map(|problem| problem.reason.clone()).collect();
     refuse_if_running(&loaded.config)?;
@@ -137,7 +146,7 @@ pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
         }
     };
     // From here on the daemon's own words are the report's; nobody reads its stderr.
-    match Supervisor::set_up(manager, in_force, privilege, foreground) {
+    match Supervisor::set_up(manager, file_read, in_force, privilege, foreground) {
         Ok(supervisor) => Ok(supervisor.serve(report, warnings)),
         Err(reason) if foreground => Err(reason),
         Err(reason) => {
@@ -191,6 +200,7 @@ impl Supervisor {
     /// generation.
     fn set_up(
         manager: ConfigManager,
+        file_read: Option<Stamp>,
         in_force: InForce,
         privilege: Privilege,
         foreground: bool,
@@ -246,7 +256,9 @@ impl Supervisor {
                 generation: 0,
                 last_generation: 0,
                 transition: None,
-                reload_asked: None,
+                wishes: Wishes::default(),
+                watcher: None,
+                file_read,
                 interfaces_due: None,
                 has_orphans: false,
                 strangers: process::children(),
@@ -294,6 +306,7 @@ impl Supervisor {
                 let words = self.welcome();
                 event!(DaemonReady, pid = getpid(); "every worker serves");
                 self.notify_ready();
+                self.watch_as_configured();
                 if let Some(report) = self.report.take() {
                     report.ready(&words);
                 }

@@ -5,8 +5,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use daemon_utils::clock::boot_time;
-use daemon_utils::log::sender;
 use daemon_utils::process::{self, Exit};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -14,11 +12,12 @@ use nix::unistd::Pid;
 
 use super::birth::Inheritance;
 use super::children::{Child, Restart, State};
-use super::settings::InForce;
+use super::reload::Wish;
 use super::transition::{Reason, Verdict};
-use super::{Phase, Supervisor, preflight, settings};
+use super::watcher::Watcher;
+use super::{Phase, Supervisor};
 use crate::event;
-use crate::stats::{Counter, Gauge};
+use crate::stats::Gauge;
 use crate::workers::{Kind, Order, Word};
 
 /// Interfaces often change several times in a row; they are looked at when they have been quiet for so long.
@@ -27,8 +26,6 @@ const INTERFACES_SETTLE: Duration = Duration::from_millis(200);
 const INTERFACES_RETRY: Duration = Duration::from_secs(5);
 /// Words of one worker that are heard before the others have their turn.
 const WORDS_A_TURN: usize = 16;
-/// Questions for a reload that wait for the next one; all of them get its verdict.
-const MOST_WAITING: usize = 1024;
 /// Longest sleep, so that nothing depends on an event alone.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -50,6 +47,7 @@ impl Supervisor {
             self.reap()?;
             self.listen_to_children();
             self.look_at_interfaces();
+            self.look_at_file();
         }
     }
 
@@ -57,7 +55,8 @@ impl Supervisor {
         let now = Instant::now();
         // What cannot be acted on now must not wake us.
         let interfaces = self.interfaces_due.filter(|_| self.transition.is_none() && !self.is_stopping());
-        let deadlines = [self.transition_deadline(), self.stop_deadline(), interfaces];
+        let file = self.watcher.as_ref().and_then(Watcher::deadline).filter(|_| self.transition.is_none());
+        let deadlines = [self.transition_deadline(), self.stop_deadline(), interfaces, file];
         let restarts = self.restarts.iter().map(|restart| restart.at).filter(|_| !self.is_switching());
         let kills = self.children.iter().filter_map(|child| child.kill_at);
         let next = deadlines.into_iter().flatten().chain(restarts).chain(kills).min();
@@ -70,6 +69,7 @@ impl Supervisor {
         let channels = self.children.iter().filter(|child| !child.deaf);
         watched.extend(channels.map(|child| PollFd::new(child.channel.as_fd(), PollFlags::POLLIN)));
         watched.extend(self.watch.iter().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
+        watched.extend(self.watcher.iter().map(|watcher| PollFd::new(watcher.as_fd(), PollFlags::POLLIN)));
         match poll(&mut watched, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -79,7 +79,7 @@ impl Supervisor {
     fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::SIGTERM | Signal::SIGINT => self.begin_stop(&format!("{signal} received")),
-            Signal::SIGHUP => self.ask_reload(None),
+            Signal::SIGHUP => self.ask(Wish::Reload(Vec::new())),
             Signal::SIGUSR1 => self.reopen_logs(),
             Signal::SIGUSR2 => event!(DaemonWarning; "an upgrade in place is not available in this version"),
             _ => (),
@@ -164,8 +164,8 @@ impl Supervisor {
             self.restart_dead();
         }
         if self.transition.is_none() {
-            if let Some(asked_by) = self.reload_asked.take() {
-                self.reload(asked_by);
+            if let Some(wish) = self.wishes.take() {
+                self.grant(wish);
             } else if self.interfaces_due.is_some_and(|due| due <= Instant::now()) {
                 self.interfaces_due = None;
                 self.serve_changed_interfaces();
@@ -226,96 +226,15 @@ impl Supervisor {
             Word::Failed(reason) => child.complaint = Some(reason),
             Word::Reload if child.kind == Kind::Api => {
                 let pid = child.pid;
-                self.ask_reload(Some(pid));
+                self.ask(Wish::Reload(vec![pid]));
+            }
+            Word::Patch(patch) if child.kind == Kind::Api => {
+                let pid = child.pid;
+                self.ask(Wish::Patch(pid, patch));
             }
             Word::Ready | Word::Quiet | Word::Reload | Word::Patch(_) => {
                 log::debug!("{} said {word:?} in state {:?}: passed over", child.name(), child.state);
             }
-        }
-    }
-
-    // --- reload ----------------------------------------------------------------------------------------
-
-    /// Notes that a reload is wanted; several wishes that come while one is under way become one.
-    fn ask_reload(&mut self, asked_by: Option<Pid>) {
-        if self.is_stopping() {
-            if let Some(pid) = asked_by {
-                self.tell_verdict(pid, &Err("the daemon is stopping".to_owned()));
-            }
-            return;
-        }
-        let waiting = self.reload_asked.get_or_insert_default();
-        if waiting.len() < MOST_WAITING {
-            waiting.extend(asked_by);
-        } else if let Some(pid) = asked_by {
-            self.tell_verdict(pid, &Err("too many reloads are waiting already".to_owned()));
-        }
-    }
-
-    fn reload(&mut self, asked_by: Vec<Pid>) {
-        self.notify_reloading();
-        let outcome = settings::load(&self.manager)
-            .map_err(|report| report.to_string())
-            .and_then(|loaded| {
-                settings::refuse_what_needs_restart(&self.in_force.config, &loaded.config)?;
-                if !self.in_force.config.dhcp.enabled {
-                    // The start had no reason to: there may be no lease file yet, or one with the clock of another boot.
-                    preflight::lease_file(&loaded.config, &self.privilege)
-                        .map_err(|error| error.to_string())?;
-                }
-                let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-                InForce::of(loaded).map(|in_force| (in_force, warnings))
-            })
-            .and_then(|(in_force, warnings)| {
-                for warning in warnings {
-                    event!(ConfigWarning; "{warning}");
-                }
-                self.begin_transition(Reason::Reload, in_force, asked_by.clone())
-            });
-        if let Err(reason) = outcome {
-            self.finish(Reason::Reload, asked_by, Err(reason));
-        }
-    }
-
-    /// Tells everybody how a transition ended.
-    pub(super) fn finish(&mut self, reason: Reason, asked_by: Vec<Pid>, verdict: Verdict) {
-        match reason {
-            Reason::Start => return self.finish_start(verdict),
-            Reason::Interfaces => match &verdict {
-                Ok(words) => log::debug!("interfaces have changed: {words}"),
-                Err(why) => {
-                    event!(InterfaceDown; "could not serve the changed interfaces: {why}");
-                    self.interfaces_due = Some(Instant::now() + INTERFACES_RETRY);
-                }
-            },
-            Reason::Reload => {
-                let applied = verdict.is_ok();
-                let counter = if applied { Counter::ReloadApplied } else { Counter::ReloadRefused };
-                self.shared.slot(0).count(counter);
-                self.shared.reloaded(boot_time(), applied);
-                // First: who has just asked for more wants to read of it.
-                sender::set_levels(settings::levels(&self.in_force.config));
-                match &verdict {
-                    Ok(words) => {
-                        event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");
-                    }
-                    Err(why) => event!(ConfigRefused; "configuration refused, nothing has changed: {why}"),
-                }
-                self.notify_ready();
-            }
-        }
-        for pid in asked_by {
-            self.tell_verdict(pid, &verdict);
-        }
-    }
-
-    pub(super) fn tell_verdict(&mut self, pid: Pid, verdict: &Verdict) {
-        let order = match verdict {
-            Ok(words) => Order::Verdict(true, words.clone()),
-            Err(reason) => Order::Verdict(false, reason.clone()),
-        };
-        if let Some(child) = self.children.iter_mut().find(|child| child.pid == pid) {
-            child.tell(&order);
         }
     }
 
@@ -332,6 +251,17 @@ impl Supervisor {
         };
         if changed && self.in_force.config.dhcp.enabled {
             self.interfaces_due = Some(Instant::now() + INTERFACES_SETTLE);
+        }
+    }
+
+    /// A change of the interfaces has been taken into force, or could not be.
+    pub(super) fn finish_interfaces(&mut self, verdict: &Verdict) {
+        match verdict {
+            Ok(words) => log::debug!("interfaces have changed: {words}"),
+            Err(why) => {
+                event!(InterfaceDown; "could not serve the changed interfaces: {why}");
+                self.interfaces_due = Some(Instant::now() + INTERFACES_RETRY);
+            }
         }
     }
 

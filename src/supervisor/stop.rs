@@ -38,10 +38,8 @@ impl Supervisor {
     pub(super) fn stop_with(&mut self, exit_code: i32) {
         self.notify_stopping();
         self.fail_transition("the daemon is stopping");
-        // The api process waits for the answer to each question, and main waits for the api process.
-        for pid in self.reload_asked.take().into_iter().flatten() {
-            self.tell_verdict(pid, &Err("the daemon is stopping".to_owned()));
-        }
+        self.refuse_all();
+        self.watcher = None;
         // Where that was the start, it has failed.
         let exit_code = if self.start_failure.is_some() { 1 } else { exit_code };
         self.restarts.clear();
