@@ -87,7 +87,8 @@ impl StatsCollector {
             snapshot.last_minute = pairs.map(|(now, then)| difference(now, then)).collect();
         }
         snapshot.pools = self.subject.pools.iter().filter_map(|place| self.pool(place, now)).collect();
-        snapshot.processes = processes::look(shared, self.subject.main, &self.subject.names, self.subject.name_of);
+        snapshot.processes =
+            processes::look(shared, self.subject.main, &self.subject.names, self.subject.name_of);
         snapshot.files = self.subject.files.iter().map(files::look).collect();
         snapshot
     }

@@ -35,9 +35,10 @@ pub fn document(snapshot: &Snapshot) -> Value {
     for sample in snapshot.samples() {
         put(&mut root, &sample);
     }
-    let rates = RATES.iter().zip(&snapshot.rates).map(|((name, of), rate)| {
-        ((*name).to_owned(), shown_rate(of.sum(&snapshot.counters), rate))
-    });
+    let rates = RATES
+        .iter()
+        .zip(&snapshot.rates)
+        .map(|((name, of), rate)| ((*name).to_owned(), shown_rate(of.sum(&snapshot.counters), rate)));
     root.insert("rates".into(), Value::Object(rates.collect()));
     Value::Object(root)
 }
@@ -56,7 +57,8 @@ fn put(root: &mut Map<String, Value>, sample: &Sample<'_>) {
             at = element;
             continue;
         }
-        let key = segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')).map_or(segment, label);
+        let key =
+            segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')).map_or(segment, label);
         if segments.peek().is_none() {
             at.insert(key.to_owned(), value);
             return;
@@ -78,7 +80,8 @@ fn element<'a>(
     keys: &[(&str, &str)],
 ) -> Option<&'a mut Map<String, Value>> {
     let list = at.entry(list).or_insert_with(|| Value::Array(Vec::new())).as_array_mut()?;
-    let is_it = |one: &Value| keys.iter().all(|(key, value)| one.get(key).and_then(Value::as_str) == Some(value));
+    let is_it =
+        |one: &Value| keys.iter().all(|(key, value)| one.get(key).and_then(Value::as_str) == Some(value));
     let place = list.iter().position(is_it).unwrap_or_else(|| {
         let members = keys.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value)));
         list.push(Value::Object(members.collect()));
@@ -190,7 +193,8 @@ fn describe(root: &mut Value, family: &Family) {
                 list.insert("type".into(), "array".into());
                 list.entry("items").or_insert_with(|| {
                     let required: Vec<&str> = labels.split(',').collect();
-                    let members = required.iter().map(|label| ((*label).to_owned(), json!({"type": "string"})));
+                    let members =
+                        required.iter().map(|label| ((*label).to_owned(), json!({"type": "string"})));
                     let members: Map<String, Value> = members.collect();
                     json!({"type": "object", "required": required, "properties": members})
                 })
@@ -202,14 +206,17 @@ fn describe(root: &mut Value, family: &Family) {
     let number = if family.name.contains("_seconds") { "number" } else { "integer" };
     if family.kind == Kind::Histogram {
         schema.insert("type".into(), "object".into());
-        let mut members: Map<String, Value> =
-            QUANTILES.iter().map(|(name, _)| ((*name).to_owned(), json!({"type": ["number", "null"]}))).collect();
+        let mut members: Map<String, Value> = QUANTILES
+            .iter()
+            .map(|(name, _)| ((*name).to_owned(), json!({"type": ["number", "null"]})))
+            .collect();
         members.insert("count".into(), json!({"type": "integer", "minimum": 0}));
         members.insert("sum".into(), json!({"type": "number"}));
         members.insert("mean".into(), json!({"type": ["number", "null"]}));
         let mut all = members.clone();
         all.insert("last_minute".into(), json!({"type": ["object", "null"], "properties": members}));
-        let bucket = json!({"type": "object", "properties": {"le": {"type": "number"}, "count": {"type": "integer"}}});
+        let bucket =
+            json!({"type": "object", "properties": {"le": {"type": "number"}, "count": {"type": "integer"}}});
         all.insert("buckets".into(), json!({"type": "array", "items": bucket}));
         schema.insert("properties".into(), Value::Object(all));
     } else {
@@ -247,7 +254,10 @@ mod tests {
         assert_eq!(document["dhcp"]["messages"]["out"]["ack"], 7);
         assert_eq!(document["pools"].as_array().unwrap().len(), 2);
         assert_eq!(document["pools"][0]["leases"]["active"], 10);
-        assert_eq!((&document["pools"][1]["pool"], &document["pools"][1]["exhaustion_secs"]), (&"spare".into(), &90.0.into()));
+        assert_eq!(
+            (&document["pools"][1]["pool"], &document["pools"][1]["exhaustion_secs"]),
+            (&"spare".into(), &90.0.into())
+        );
         assert!(document["pools"][0].get("exhaustion_secs").is_none());
         assert_eq!(document["dhcp"]["batch_size"]["count"], 1);
         assert_eq!(document["dhcp"]["latency"]["commit"]["p99"], Value::Null);

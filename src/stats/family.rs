@@ -207,8 +207,10 @@ mod tests {
     fn every_label_shows_in_the_place() {
         for family in families() {
             for label in family.labels.names() {
-                let (list, member) = (["[", ","].map(|before| format!("{before}{label}")), format!("{{{label}}}"));
-                let shown = list.iter().any(|list| family.place.contains(list.as_str())) || family.place.contains(&member);
+                let (list, member) =
+                    (["[", ","].map(|before| format!("{before}{label}")), format!("{{{label}}}"));
+                let shown = list.iter().any(|list| family.place.contains(list.as_str()))
+                    || family.place.contains(&member);
                 assert!(shown, "{} loses {label}", family.name);
             }
         }

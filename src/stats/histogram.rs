@@ -131,22 +131,24 @@ impl Histogram {
                 1_000 * MS,
                 5_000 * MS,
             ],
-            Self::StageQueue | Self::StageParse | Self::StageBegin | Self::StageHandle | Self::StageSend => &[
-                5 * US,
-                10 * US,
-                25 * US,
-                50 * US,
-                100 * US,
-                250 * US,
-                500 * US,
-                MS,
-                2_500 * US,
-                5 * MS,
-                25 * MS,
-                100 * MS,
-                500 * MS,
-                2_500 * MS,
-            ],
+            Self::StageQueue | Self::StageParse | Self::StageBegin | Self::StageHandle | Self::StageSend => {
+                &[
+                    5 * US,
+                    10 * US,
+                    25 * US,
+                    50 * US,
+                    100 * US,
+                    250 * US,
+                    500 * US,
+                    MS,
+                    2_500 * US,
+                    5 * MS,
+                    25 * MS,
+                    100 * MS,
+                    500 * MS,
+                    2_500 * MS,
+                ]
+            }
             Self::DhcpBatch => &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48, 56, 64],
         }
     }

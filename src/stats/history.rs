@@ -89,7 +89,9 @@ impl History {
         Some(Past {
             age: Duration::from_millis(age),
             counters: counters.iter().map(word).collect(),
-            histograms: histograms.map(|words| std::array::from_fn(|at| words.get(at).map_or(0, word))).collect(),
+            histograms: histograms
+                .map(|words| std::array::from_fn(|at| words.get(at).map_or(0, word)))
+                .collect(),
         })
     }
 
@@ -101,7 +103,8 @@ impl History {
         let words = (index < POOLS).then(|| self.words.get(at..at + TREND_WORDS)).flatten()?;
         let [known, since, time, last, speed] = words else { return None };
         if known.load(Relaxed) != name {
-            for (word, value) in words.iter().zip([name, millis(now), millis(now), available, 0f64.to_bits()]) {
+            for (word, value) in words.iter().zip([name, millis(now), millis(now), available, 0f64.to_bits()])
+            {
                 word.store(value, Relaxed);
             }
             return (available == 0).then_some(Duration::ZERO);

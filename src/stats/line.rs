@@ -20,7 +20,8 @@ impl Snapshot {
             let words = self.last_minute.get(histogram as usize).or(self.histograms.get(histogram as usize));
             words.and_then(|words| histogram.quantile(words, q)).map_or(0.0, |secs| round(secs * 1e3))
         };
-        let leases = |place: usize| self.pools.iter().filter_map(|pool| pool.figures.leases.get(place)).sum::<u64>();
+        let leases =
+            |place: usize| self.pools.iter().filter_map(|pool| pool.figures.leases.get(place)).sum::<u64>();
         let available = self.pools.iter().map(|pool| pool.figures.available()).sum::<u64>();
         let dropped = Counter::ALL.iter().filter(|cell| cell.family() == Counter::DropPanic.family());
         let errors = Counter::ALL.iter().filter(|cell| cell.family() == Counter::ErrorStore.family());

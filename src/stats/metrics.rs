@@ -219,5 +219,4 @@ mod tests {
             assert!(counter.family().ends_with("_total"));
         }
     }
-
 }

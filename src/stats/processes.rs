@@ -44,7 +44,8 @@ pub(super) fn look(
     name_of: impl Fn(&Occupant) -> Option<ProcessName>,
 ) -> Vec<ProcessFigures> {
     let (history, units) = (shared.history(), Units::of_system());
-    let mut found: BTreeMap<ProcessName, Vec<Stat>> = names.iter().map(|name| (name.clone(), Vec::new())).collect();
+    let mut found: BTreeMap<ProcessName, Vec<Stat>> =
+        names.iter().map(|name| (name.clone(), Vec::new())).collect();
     let workers = shared.slots().enumerate().filter_map(|(slot, one)| {
         let occupant = one.occupant()?;
         Some((slot, occupant.pid, name_of(&occupant)?))
@@ -61,7 +62,8 @@ pub(super) fn look(
             found.entry(name).or_default().push(stat);
         }
     }
-    let seen = found.into_iter().filter(|(name, stats)| !stats.is_empty() || history.used_by(name.number) > 0);
+    let seen =
+        found.into_iter().filter(|(name, stats)| !stats.is_empty() || history.used_by(name.number) > 0);
     seen.map(|(name, stats)| figures(&name, &stats, history)).collect()
 }
 
@@ -71,7 +73,11 @@ fn figures(name: &ProcessName, stats: &[Stat], history: History) -> ProcessFigur
         count: stats.len() as u64,
         cpu: Duration::from_millis(history.used_by(name.number)),
         resident_bytes: (!stats.is_empty()).then(|| stats.iter().map(|stat| stat.resident_bytes).sum()),
-        open_fds: stats.iter().map(|stat| open_fds(stat.pid)).sum::<Option<u64>>().filter(|_| !stats.is_empty()),
+        open_fds: stats
+            .iter()
+            .map(|stat| open_fds(stat.pid))
+            .sum::<Option<u64>>()
+            .filter(|_| !stats.is_empty()),
         started: stats.iter().map(|stat| stat.started).max(),
     }
 }
@@ -139,7 +145,8 @@ mod tests {
 
     #[test]
     fn stat_is_read_behind_a_name_with_spaces_and_parentheses() {
-        let line = "42 (echo-daemon: a) S 1) S 7 7 7 0 -1 4194560 9 0 0 0 150 25 300 1 20 0 1 0 12345 99 11 18";
+        let line =
+            "42 (echo-daemon: a) S 1) S 7 7 7 0 -1 4194560 9 0 0 0 150 25 300 1 20 0 1 0 12345 99 11 18";
         let stat = Stat::parse(42, line, &UNITS).unwrap();
         assert_eq!(stat.parent, 7);
         assert_eq!((stat.own_cpu.as_millis(), stat.children_cpu.as_millis()), (1_750, 3_010));
@@ -156,7 +163,11 @@ mod tests {
         shared.history().used(7, 1, 2, 40);
         let all = look(shared, pid, &names, |_| None);
         assert_eq!((all[0].name.as_str(), all[0].count), ("main", 1));
-        assert_eq!((all.len(), all[1].name.as_str(), all[1].count), (2, "udp", 0), "its CPU time is not forgotten");
+        assert_eq!(
+            (all.len(), all[1].name.as_str(), all[1].count),
+            (2, "udp", 0),
+            "its CPU time is not forgotten"
+        );
         assert!(all[0].resident_bytes.unwrap() > 100_000 && all[0].open_fds.unwrap() > 0);
     }
 }

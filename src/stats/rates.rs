@@ -7,8 +7,7 @@ use super::history::History;
 use super::metrics::Counter as C;
 
 /// The times over which rates are taken.
-pub const WINDOWS: [Duration; 3] =
-    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
+pub const WINDOWS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// What rates are taken of: a name, and the counters that make it up.
 pub const RATES: [(&str, Of); 9] = [

@@ -135,7 +135,8 @@ impl Snapshot {
         self.add_pools(&mut all);
         self.add_processes(&mut all);
         for file in &self.files {
-            let mut put = |what, bytes: Option<u64>| add(&mut all, what, &[file.file], bytes.map(Figure::Whole));
+            let mut put =
+                |what, bytes: Option<u64>| add(&mut all, what, &[file.file], bytes.map(Figure::Whole));
             put(Computed::FileSize, file.size_bytes);
             put(Computed::FilesystemFree, file.filesystem_free_bytes);
             put(Computed::FilesystemSize, file.filesystem_size_bytes);

@@ -138,8 +138,10 @@ fn pools(now: &Value) -> String {
 fn counts(now: &Value, place: &str, name: &str) -> String {
     let none = Map::new();
     let members = now.pointer(place).and_then(Value::as_object).unwrap_or(&none);
-    let mut counts: Vec<(u64, &str)> =
-        members.iter().filter_map(|(name, count)| Some((count.as_u64().filter(|n| *n > 0)?, name.as_str()))).collect();
+    let mut counts: Vec<(u64, &str)> = members
+        .iter()
+        .filter_map(|(name, count)| Some((count.as_u64().filter(|n| *n > 0)?, name.as_str())))
+        .collect();
     if counts.is_empty() {
         return String::new();
     }
@@ -158,11 +160,20 @@ fn latencies(now: &Value) -> String {
         }
         any = true;
         let millis = |key: &str| {
-            number(now, &format!("{place}/{key}")).map_or_else(|| "-".to_owned(), |secs| format!("{:.3}", secs * 1e3))
+            number(now, &format!("{place}/{key}"))
+                .map_or_else(|| "-".to_owned(), |secs| format!("{:.3}", secs * 1e3))
         };
         let recent = ["last_minute/p50", "last_minute/p99"].map(millis);
         let [p50, p99] = recent;
-        rows.add_row([name.to_owned(), millis("p50"), millis("p90"), millis("p99"), p50, p99, count.to_string()]);
+        rows.add_row([
+            name.to_owned(),
+            millis("p50"),
+            millis("p90"),
+            millis("p99"),
+            p50,
+            p99,
+            count.to_string(),
+        ]);
     }
     if any { rows.to_string() } else { String::new() }
 }
@@ -172,15 +183,21 @@ fn processes(now: &Value, last: Option<&Value>) -> String {
     for (index, process) in list(now, "/processes").iter().enumerate() {
         let name = text(process, "/process");
         let kind = name.split(' ').next().unwrap_or_default();
-        let is_same = last.is_some_and(|last| last.pointer(&format!("/processes/{index}/process")) == process.pointer("/process"));
-        let share = last.filter(|_| is_same).and_then(|last| since(now, last, &format!("/processes/{index}/cpu_secs")));
+        let is_same = last.is_some_and(|last| {
+            last.pointer(&format!("/processes/{index}/process")) == process.pointer("/process")
+        });
+        let share = last
+            .filter(|_| is_same)
+            .and_then(|last| since(now, last, &format!("/processes/{index}/cpu_secs")));
         rows.add_row([
             name.to_owned(),
             number(process, "/resident_memory_bytes")
                 .map_or_else(|| "-".to_owned(), |_| table::bytes(whole(process, "/resident_memory_bytes"))),
             share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0)),
             format!("{:.2} s", number(process, "/cpu_secs").unwrap_or_default()),
-            now.pointer(&format!("/restarts/{kind}")).and_then(Value::as_u64).map_or_else(String::new, |n| n.to_string()),
+            now.pointer(&format!("/restarts/{kind}"))
+                .and_then(Value::as_u64)
+                .map_or_else(String::new, |n| n.to_string()),
         ]);
     }
     rows.to_string()
@@ -189,7 +206,9 @@ fn processes(now: &Value, last: Option<&Value>) -> String {
 fn files(now: &Value) -> String {
     let mut rows = table::new(&["file", "size", "free on its disk"]);
     for file in list(now, "/files") {
-        let bytes = |place: &str| file.pointer(place).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), table::bytes);
+        let bytes = |place: &str| {
+            file.pointer(place).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), table::bytes)
+        };
         rows.add_row([text(file, "/file").to_owned(), bytes("/size_bytes"), bytes("/filesystem_free_bytes")]);
     }
     rows.to_string()
