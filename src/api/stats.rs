@@ -8,7 +8,19 @@ use axum::extract;
 use serde_json::Value;
 
 use super::State;
-use crate::stats::document::document;
+use super::openapi::{Operation, Routes};
+use crate::stats::document::{document, schema};
+
+/// Adds the routes of this file.
+pub fn routes(routes: Routes) -> Routes {
+    let show_stats = Operation::get("/v1/stats", "figures", "All figures of the last second").answers_with(
+        200,
+        "application/json",
+        schema(),
+        "The figures.",
+    );
+    routes.add(show_stats, show)
+}
 
 /// Answers `GET /v1/stats`.
 pub async fn show(extract::State(state): extract::State<Arc<State>>) -> Json<Value> {

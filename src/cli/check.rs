@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::{Invocation, Outcome, OutputArgs};
+use super::style::{self, Tone};
+use super::{Invocation, Outcome, OutputArgs, say_json};
 use crate::config::Report;
-use crate::supervisor::{say, settings};
+use crate::supervisor::settings;
 
 pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
     let manager = invocation.manager()?;
@@ -13,16 +14,16 @@ pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
         Err(report) => (report, false),
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        say(&text);
+        say_json(&report)?;
     } else if good {
         for warning in &report.problems {
-            eprintln!("{warning}");
+            style::complain(&warning.to_string());
         }
         let file = manager.sources().absolute_file();
-        say(&format!("{}: no mistakes found", file.unwrap_or_default().display()));
+        let verdict = style::mark(Tone::Good, "no mistakes found");
+        style::say(&format!("{}: {verdict}", style::plain(&file.unwrap_or_default().display().to_string())));
     } else {
-        eprintln!("{report}");
+        style::complain(&report.to_string());
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,7 +4,6 @@ use super::histogram::Histogram;
 use super::metrics::{Counter, Gauge};
 use super::rates::RATES;
 use super::snapshot::Snapshot;
-use crate::events::Event;
 
 impl Snapshot {
     /// Logs the main figures. Counts are since the start; rates and quantiles are of the last minute, or of what is known of
@@ -26,9 +25,8 @@ impl Snapshot {
         let dropped = Counter::ALL.iter().filter(|cell| cell.family() == Counter::DropPanic.family());
         let errors = Counter::ALL.iter().filter(|cell| cell.family() == Counter::ErrorStore.family());
         let memory = self.processes.iter().filter_map(|process| process.resident_bytes).sum::<u64>();
-        log::log!(
-            Event::Stats.level(),
-            event = Event::Stats.id(),
+        crate::event!(
+            Stats,
             discovers = counter(Counter::DiscoverIn),
             requests = counter(Counter::RequestIn),
             acks = counter(Counter::AckOut),

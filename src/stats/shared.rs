@@ -1,7 +1,7 @@
 //! The shared memory: one mapping of atomics, made by main before its first fork, bounded for ever.
 //!
 //! ```text
-//! | header 16 | slot 0 | slot 1 | … | pools | recent errors | history | offers (lease layer) |
+//! | header 16 | slot 0 | slot 1 | … | pools | recent errors | events of main | history | offers (lease layer) |
 //! slot: | head 8: kind, index, pid, generation, started | counters | gauges | histograms |
 //! ```
 //!
@@ -12,8 +12,9 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use daemon_utils::shm;
+use daemon_utils::{clock, shm};
 
+use super::happened::{HAPPENED_WORDS, Happened};
 use super::histogram::{Histogram, Words};
 use super::history::{HISTORY_WORDS, History};
 use super::metrics::{Counter, Gauge};
@@ -35,7 +36,8 @@ const SLOT_WORDS: usize = SLOT_HEAD + Counter::COUNT + Gauge::COUNT + Histogram:
 const SLOTS_AT: usize = HEADER;
 const POOLS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
 const NOTES_AT: usize = POOLS_AT + POOLS * POOL_WORDS;
-const HISTORY_AT: usize = NOTES_AT + NOTES_WORDS;
+const HAPPENED_AT: usize = NOTES_AT + NOTES_WORDS;
+const HISTORY_AT: usize = HAPPENED_AT + HAPPENED_WORDS;
 const REST_AT: usize = HISTORY_AT + HISTORY_WORDS;
 
 /// The whole mapping; a handle that can be copied.
@@ -47,7 +49,9 @@ pub struct Shared {
 impl Shared {
     /// Makes the mapping, with `extra` words at its end for the offers.
     pub fn create(extra: usize) -> io::Result<Self> {
-        Ok(Self { words: shm::create("echo-daemon", REST_AT + extra)? })
+        let shared = Self { words: shm::create("echo-daemon", REST_AT + extra)? };
+        shared.happened().found(u64::try_from(clock::boot_time().as_nanos()).unwrap_or(u64::MAX));
+        Ok(shared)
     }
 
     /// The words at the end, which the lease layer lays out.
@@ -111,7 +115,12 @@ impl Shared {
 
     /// The recent errors.
     pub fn notes(self) -> Notes {
-        Notes::new(self.words.get(NOTES_AT..HISTORY_AT).unwrap_or_default())
+        Notes::new(self.words.get(NOTES_AT..HAPPENED_AT).unwrap_or_default())
+    }
+
+    /// The last events of main.
+    pub fn happened(self) -> Happened {
+        Happened::new(self.words.get(HAPPENED_AT..HISTORY_AT).unwrap_or_default())
     }
 
     /// What the figures were a moment ago.

@@ -15,8 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 
 use super::client::{self, Reached};
-use super::{Invocation, Outcome, duration, status};
-use crate::supervisor::say;
+use super::{Invocation, Outcome, duration, say_json, status, style};
 
 /// How the figures are shown.
 #[derive(Debug, Args)]
@@ -50,8 +49,11 @@ pub(super) fn run(invocation: &Invocation, args: &StatsArgs) -> Outcome {
     let socket = &config.daemon.control_socket;
     let Some(first) = ask(socket)? else { return status::without_api(&config, args.json) };
     if !args.watch {
-        let pretty = |value: &Value| serde_json::to_string_pretty(value).map_err(|error| error.to_string());
-        say(&if args.json { pretty(&first)? } else { screen::show(&first, None) });
+        if args.json {
+            say_json(&first)?;
+        } else {
+            style::say(&screen::show(&first, None));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     // Blocked, so that Ctrl-C ends the loop and the terminal is put back.
@@ -65,7 +67,11 @@ pub(super) fn run(invocation: &Invocation, args: &StatsArgs) -> Outcome {
         match latest {
             Some(now) => {
                 misses = 0;
-                let text = if args.json { now.to_string() } else { screen::show(&now, last.as_ref()) };
+                let text = if args.json {
+                    now.to_string()
+                } else {
+                    style::paint(&screen::show(&now, last.as_ref()), style::on_stdout())
+                };
                 if let Err(error) = put(&text, terminal, args.json) {
                     // Whoever read has gone: that is how `| head` ends.
                     let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
