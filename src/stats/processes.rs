@@ -122,7 +122,7 @@ impl Stat {
         Self::parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, units)
     }
 
-    /// Fields 3 and on of proc_pid_stat(5); the name before them may hold anything.
+    /// Fields 3 and on of `proc_pid_stat(5)`; the name before them may hold anything.
     fn parse(pid: i32, text: &str, units: &Units) -> Option<Self> {
         let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
         let field = |number: usize| fields.get(number - 3)?.trim().parse::<u64>().ok();

@@ -31,7 +31,7 @@ pub(super) struct StatsArgs {
     interval: Duration,
 }
 
-/// Draws on another screen of the terminal, without the cursor (console_codes(4)); at the end it is as it was before.
+/// Draws on another screen of the terminal, without the cursor (`console_codes(4)`); at the end it is as it was before.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// To the first place; after the screen, clear what is left of the one before.

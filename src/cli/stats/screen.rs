@@ -46,7 +46,7 @@ pub(super) fn show(now: &Value, last: Option<&Value>) -> String {
     parts.join("\n\n")
 }
 
-/// Rows of the terminal (tty_ioctl(4)), where it tells.
+/// Rows of the terminal (`tty_ioctl(4)`), where it tells.
 pub(super) fn rows() -> Option<usize> {
     terminal_size::terminal_size().map(|(_, height)| usize::from(height.0))
 }
