@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use daemon_utils::clock::boot_time;
 use daemon_utils::log::sender;
 use nix::unistd::Pid;
 
@@ -188,6 +189,7 @@ impl Supervisor {
                 }
                 let counter = if applied { Counter::ReloadApplied } else { Counter::ReloadRefused };
                 self.shared.slot(0).count(counter);
+                self.shared.reloaded(boot_time(), applied);
                 // First: who has just asked for more wants to read of it.
                 sender::set_levels(settings::levels(&self.in_force.config));
                 sender::set_limits(logger::limits(&self.in_force.config, self.shared));
