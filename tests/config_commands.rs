@@ -156,7 +156,10 @@ fn as_json_values_and_origins_stand_side_by_side() {
     let shown: Value = serde_json::from_str(&stdout(&run(&["config", "show", "--json"], &file))).unwrap();
     assert_eq!(shown["values"]["tcp"]["port"], 9000);
     assert_eq!(shown["values"]["udp"]["udp_port"], 8889);
-    assert_eq!(shown["origins"]["tcp.port"], json!({"source": "file", "file": file, "line": 1, "column": 13}));
+    assert_eq!(
+        shown["origins"]["tcp.port"],
+        json!({"source": "file", "file": file, "line": 1, "column": 13})
+    );
     assert_eq!(shown["origins"]["udp.udp_port"], json!({"source": "default"}));
 }
 
