@@ -1,4 +1,4 @@
-//! `check`: the configuration with every check of every layer; all mistakes at once.
+//! `check`: the configuration with every check of every layer and a look at this machine; all mistakes at once.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use crate::supervisor::settings;
 
 pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
     let manager = invocation.manager()?;
-    let (report, good) = match settings::load(&manager) {
+    let (report, good) = match settings::check(&manager) {
         Ok(settings) => (Report::new(settings.warnings), true),
         Err(report) => (report, false),
     };

@@ -5,6 +5,7 @@
 mod check;
 mod client;
 mod completions;
+mod config;
 mod explain;
 mod leases;
 mod man;
@@ -39,6 +40,8 @@ Examples:
   echo-daemon probe                         act as a client of every service
   echo-daemon status                        what runs, and what it serves
   echo-daemon check -c new.yaml             look for mistakes before a reload
+  echo-daemon config init --interface eth0  a ready configuration for a real network
+  echo-daemon config show --origin          every value, and where it was said
   echo-daemon reload                        take the edited file into force
   echo-daemon leases list                   who has which address
   echo-daemon leases history 10.0.0.5       who had it, from when to when
@@ -83,6 +86,9 @@ enum Command {
     Status(OutputArgs),
     /// Check the configuration and print every mistake at once, with file, line, key, reason and hint
     Check(OutputArgs),
+    /// Show the configuration with its origins, plan a change, print the schema, write a new one
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Act as a client: TCP echo, UDP echo, DHCP discover to release, with timings
     Probe(ProbeArgs),
     /// Tell what a client would get and why, without a packet: subnet, classes, reservation, pool, address, options
@@ -188,6 +194,7 @@ pub fn run() -> ExitCode {
         Command::Reload(args) => reload::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
+        Command::Config(command) => config::run(&context, &command),
         Command::Probe(args) => probe::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Leases(command) => leases::run(&context, &command),

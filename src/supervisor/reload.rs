@@ -126,7 +126,7 @@ impl Supervisor {
     /// The sources with a patch over them, which nobody has looked at yet.
     fn patched(&self, patch: &Patch) -> Result<Loaded, String> {
         let now = &self.in_force.loaded;
-        if !patch.tag.is_empty() && patch.tag != now.document.tag() {
+        if !patch.tag.is_empty() && patch.tag != now.effective.tag() {
             return Err(format!("{STALE}the configuration is another one by now\nhint: read it again"));
         }
         let value: serde_json::Value =
