@@ -32,15 +32,14 @@ fn load_with(text: &str, set: &[&str]) -> Result<Loaded, Report> {
     ConfigManager::new(Sources { file, set, ..sources(folder.path()) }).load()
 }
 
-
-    ConfigManager::new(Sources { file: Some(name.into()), ..sources(folder.path()) }).load()
+/// Loads `text` as a file of this name.
+fn load_as(name: &str, text: &str) -> Result<Loaded, Report> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(name), text).unwrap();
-/// Loads `text` as a file of this name.
-fn load(text: &str) -> Result<Loaded, Report> {
-fn load_as(name: &str, text: &str) -> Result<Loaded, Report> {
-pub(super) fn load(text: &str) -> Result<Loaded, Report> {
+    ConfigManager::new(Sources { file: Some(name.into()), ..sources(folder.path()) }).load()
 }
+
+pub(super) fn load(text: &str) -> Result<Loaded, Report> {
     load_with(text, &[])
 }
 
