@@ -22,8 +22,9 @@ fn api_and_command_explain_alike() {
         let mut args = vec!["explain", "--json", "--mac", mac];
         args.extend(options.iter().flat_map(|option| ["--option", option]));
         let said: Value = serde_json::from_str(&daemon.run_ok(&args)).unwrap();
-        let options: String =
+        let options: Vec<String> =
             options.iter().map(|option| format!("&option={}", option.replace('=', "%3D"))).collect();
+        let options = options.concat();
         assert_eq!(get(&daemon, &format!("/v1/explain?mac={mac}{options}")).is(200), said);
     }
     let elsewhere = get(&daemon, "/v1/explain?mac=02:00:00:00:00:08&relay=10.99.0.1").is(200);

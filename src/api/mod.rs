@@ -61,6 +61,8 @@ pub struct State {
     pub reloads: reload::Reloads,
     /// Where work is done that waits for a disk.
     pub desk: desk::Desk,
+    /// Where dry runs are made: one at a time, since each reads all leases.
+    pub study: desk::Desk,
     /// Where events are followed.
     pub feed: events::Feed,
     /// Whether the process leaves.

@@ -78,6 +78,7 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
             }
         }),
         desk: Desk::default(),
+        study: Desk::of(1),
         feed: events::Feed::default(),
         leaving: leaving.clone(),
     });
