@@ -3,8 +3,8 @@
 mod common;
 
 use common::Daemon;
+use common::api::get;
 use common::dhcp::Client;
-use common::http::get;
 use common::lab::{LOOPBACK, dhcp_port};
 use serde_json::Value;
 
