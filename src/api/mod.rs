@@ -26,7 +26,7 @@ use axum::middleware;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Document};
+use crate::config::{Config, Loaded};
 use crate::stats::{PoolSnapshot, Shared};
 
 pub use access::Door;
@@ -39,7 +39,7 @@ pub struct State {
     /// The configuration in force.
     pub config: Arc<Config>,
     /// The same as it was said, with the origin of each value.
-    pub document: Arc<Document>,
+    pub loaded: Arc<Loaded>,
     /// The file that it was read from.
     pub config_file: Option<String>,
     /// The shared memory.

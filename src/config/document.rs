@@ -45,6 +45,21 @@ impl Document {
         }
     }
 
+    /// Where `key` was said: its own place, or the first of those within a section; none where nobody says it.
+    pub(super) fn place_of(&self, key: &str) -> Option<&Place> {
+        let inner = format!("{key}.");
+        let within =
+            || self.origins.range(inner.clone()..).next().filter(|(name, _)| name.starts_with(&inner));
+        self.origins.get(key).or_else(|| within().map(|(_, place)| place))
+    }
+
+    /// The value of `key`, if somebody says it.
+    pub(super) fn value_of(&self, key: &str) -> Option<&serde_json::Value> {
+        let mut words = key.split('.');
+        let first = self.values.get(words.next()?)?;
+        words.try_fold(first, |value, word| value.get(word))
+    }
+
     /// A word that changes whenever a value does: the entity tag of the API (RFC 9110 §8.8.3), without its quotes.
     pub fn tag(&self) -> String {
         let mut hasher = DefaultHasher::new();

@@ -8,21 +8,28 @@ use std::path::Path;
 
 use figment::value::Dict;
 
+use super::formats::{SyntaxError, yaml};
 use super::places::FileText;
 use super::report::{Place, Problem, Report};
-use super::sources::FILE_VARIABLE;
+use super::sources::{Extent, FILE_VARIABLE};
 use super::spelling::{self, Alias};
-use super::yaml;
 
 /// Largest configuration file, in bytes; more is taken for a wrong path such as a device.
 const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Reads the file `path`, which messages call `name`. Errors: it cannot be opened, read or understood as a whole.
-pub(super) fn read(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
+/// Reads the file `path`, which messages call `name`, or a part of it. Errors: it cannot be opened, read or understood as a whole.
+pub(super) fn read(name: &Path, path: &Path, extent: Extent) -> Result<(Dict, FileText), Report> {
+    match extent {
+        Extent::Whole => read_whole(name, path),
+        Extent::DaemonSection => read_daemon_section(name, path),
+    }
+}
+
+fn read_whole(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
     check_ending(name)?;
     let text = read_text(name, path)?;
     let mut dict = yaml::parse(&text).map_err(|error| syntax_problem(name, &text, error))?;
-    let mut file = FileText::new(name.to_owned(), &text, yaml::Index::new(&text));
+    let mut file = FileText::new(name.to_owned(), &text, yaml::index(&text));
     let mut twins = Vec::new();
     for Alias { written, key, doubled } in spelling::rename_aliases(&mut dict) {
         if doubled {
@@ -41,7 +48,7 @@ pub(super) fn read(name: &Path, path: &Path) -> Result<(Dict, FileText), Report>
 
 /// Reads the `daemon` section alone, for commands that must find a daemon although the rest of the file is no YAML. A
 /// file without one says what the defaults say.
-pub(super) fn read_daemon_section(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
+fn read_daemon_section(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
     check_ending(name)?;
     let text = read_text(name, path)?;
     let belongs = |line: &str| line.is_empty() || line.starts_with([' ', '\t', '#']);
@@ -53,10 +60,10 @@ pub(super) fn read_daemon_section(name: &Path, path: &Path) -> Result<(Dict, Fil
         "" => Dict::new(),
         section => yaml::parse(section).map_err(|error| syntax_problem(name, section, error))?,
     };
-    Ok((dict, FileText::new(name.to_owned(), &section, yaml::Index::new(&section))))
+    Ok((dict, FileText::new(name.to_owned(), &section, yaml::index(&section))))
 }
 
-fn syntax_problem(name: &Path, text: &str, error: yaml::SyntaxError) -> Problem {
+fn syntax_problem(name: &Path, text: &str, error: SyntaxError) -> Problem {
     let mut problem = Problem::of_file(name, error.reason);
     if let Some(mark) = error.at {
         problem.place = Place::File { file: name.into(), line: Some(mark.line), column: Some(mark.column) };

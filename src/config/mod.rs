@@ -5,15 +5,20 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | read and merge the file and `--set`, remember where each value came from | `sources`, `file`, `spelling`, `yaml`, `tree`, `places` |
+//! | read the sources | `sources`: `file` with its `formats`, `environment`, `flag`; `overlay`; one spelling for all: `spelling` |
+//! | merge them, remember where each value came from | `layers`, `tree`, `places` |
 //! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `address`, `identity`, `field`, `units` |
 //! | one file for the sections that belong together | `daemon`, `logging`, `echo`, `dhcp`, `common`, `class`, `security`, `subnet`, `host` |
 //! | check the sections against each other | `checks` |
 //! | show what is wrong | `report` |
 //! | tell what a reload cannot change | `restart` |
-//! | the merged values and their origins, for people | `document` |
+//! | the merged values and their origins, for people; kept for the next start | `document`, `cache` |
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 mod address;
+mod cache;
 mod checks;
 mod class;
 mod common;
@@ -21,14 +26,19 @@ mod daemon;
 mod dhcp;
 mod document;
 mod echo;
+mod environment;
 mod field;
 mod file;
+mod flag;
+mod formats;
 mod host;
 mod identity;
+mod layers;
 mod leaf;
 mod logging;
 pub mod model;
 pub mod network;
+mod overlay;
 pub mod pattern;
 mod places;
 mod report;
@@ -42,23 +52,30 @@ mod subnet;
 mod tests;
 mod tree;
 mod units;
-mod yaml;
 
+pub use cache::Running;
 pub use document::Document;
 pub use identity::{hex_with_colons, with_colons};
 pub use model::Config;
 pub use network::{AddressRange, Network};
+pub use overlay::Overlay;
 pub use report::{Place, Problem, Report, Severity};
 pub use restart::changes_needing_restart;
 pub use sources::{DEFAULT_FILE, FILE_VARIABLE, Sources, find_file};
 pub use units::{DurationError, parse_duration};
 
+use layers::{Layers, Merged};
+use overlay::Unreadable;
+use places::Base;
 use section::Reader;
+use sources::Extent;
 
 /// Loads the configuration from its sources, as often as asked.
 #[derive(Debug, Clone)]
 pub struct ConfigManager {
     sources: Sources,
+    /// Taken instead of file, environment and flags.
+    cached: Option<Arc<Running>>,
 }
 
 /// A configuration in which no error was found.
@@ -70,6 +87,10 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The same for people: every value as it was said, and where.
     pub document: Document,
+    /// The same without the overlay.
+    pub below: Document,
+    /// What the runtime API has set.
+    pub overlay: Overlay,
 }
 
 /// What a higher layer found wrong, or worth a look: the dotted key (such as `dhcp.subnets.lan.options.routers`), the reason, a hint.
@@ -78,7 +99,16 @@ pub type Finding = (String, String, Option<String>);
 impl ConfigManager {
     /// A manager for these sources.
     pub fn new(sources: Sources) -> Self {
-        Self { sources }
+        Self { sources, cached: None }
+    }
+
+    /// A manager that loads what was last in force, from the cache in the state folder, in the place of file,
+    /// environment and `--set`: to start although the file is broken. Where the state folder is, the file says if it
+    /// can still be told. Errors: that is not to be told, or the cache cannot be used.
+    pub fn last_good(&self) -> Result<Self, Report> {
+        let state_dir = self.load_leniently()?.daemon.state_dir;
+        let running = Running::read(&state_dir)?;
+        Ok(Self { sources: self.sources.clone(), cached: Some(Arc::new(running)) })
     }
 
     /// The sources it loads from.
@@ -86,18 +116,42 @@ impl ConfigManager {
         &self.sources
     }
 
+    /// The folder that relative paths start from.
+    pub fn base(&self) -> PathBuf {
+        self.cached.as_ref().map_or_else(|| self.sources.base(), |running| running.base.clone())
+    }
+
     /// Reads what can be read, for commands that only need to find the running daemon: a wrong value elsewhere
-    /// in the file, even one by which it is no YAML, must not keep anybody from stopping it. Errors: the sources
-    /// cannot be read at all, or something under `daemon` is wrong.
+    /// in the file, even one by which it is no YAML, JSON or INI, must not keep anybody from stopping it. Errors: the
+    /// sources cannot be read at all, or something under `daemon` is wrong.
     pub fn load_leniently(&self) -> Result<Config, Report> {
-        let (tree, places) = sources::merge(&self.sources)
-            .or_else(|whole| sources::merge_daemon_section(&self.sources).map_err(|_| whole))?;
-        let base = self.sources.base();
+        let layers = self
+            .layers()
+            .or_else(|whole| sources::read(&self.sources, Extent::DaemonSection).map_err(|_| whole))?;
+        let Merged { tree, places } = layers.merged()?;
+        let base = self.base();
         let reader = Reader::new(&tree, &places, &base);
         let config = read(&reader, &daemon::Paths::new(&self.sources));
         let mut problems = reader.into_problems();
         problems.retain(|problem| problem.severity == Severity::Error && problem.key.starts_with("daemon"));
         if problems.is_empty() { Ok(config) } else { Err(Report::new(problems)) }
+    }
+
+    /// What all sources but the overlay say. Errors: a source cannot be read at all.
+    pub fn below_overlay(&self) -> Result<Document, Report> {
+        let Merged { tree, places } = self.layers()?.merged()?;
+        Ok(Document::new(&tree, &places))
+    }
+
+    /// All sources but the overlay.
+    fn layers(&self) -> Result<Layers, Report> {
+        match &self.cached {
+            None => sources::read(&self.sources, Extent::Whole),
+            Some(running) => {
+                let Document { values, origins } = running.below.clone();
+                Ok(Layers::new(Base::Noted(origins), tree::dict_of_json(&values)))
+            }
+        }
     }
 
     /// Reads all sources anew. Errors: everything that is wrong with them, at once.
@@ -113,23 +167,73 @@ impl ConfigManager {
         errors: impl FnOnce(&Config) -> Vec<Finding>,
         warnings: impl FnOnce(&Config) -> Vec<Finding>,
     ) -> Result<Loaded, Report> {
-        let (tree, places) = sources::merge(&self.sources)?;
-        let base = self.sources.base();
+        let layers = self.layers()?;
+        let (overlay, notes) = self.own_overlay(&layers)?;
+        self.finish(layers, &overlay, notes, errors, warnings)
+    }
+
+    /// The same with `overlay` in the place of the one in the state folder: to see whether it would do.
+    pub fn load_with_overlay(
+        &self,
+        overlay: &Overlay,
+        errors: impl FnOnce(&Config) -> Vec<Finding>,
+        warnings: impl FnOnce(&Config) -> Vec<Finding>,
+    ) -> Result<Loaded, Report> {
+        self.finish(self.layers()?, overlay, Vec::new(), errors, warnings)
+    }
+
+    /// The overlay in the state folder that the other sources name, and warnings about it. Errors: it is there and
+    /// cannot be used.
+    fn own_overlay(&self, layers: &Layers) -> Result<(Overlay, Vec<Problem>), Report> {
+        if let Some(running) = &self.cached {
+            return Ok((running.overlay.clone(), Vec::new()));
+        }
+        let Merged { tree, places } = layers.merged()?;
+        let base = self.base();
+        let reader = Reader::new(&tree, &places, &base);
+        let state_dir =
+            daemon::read(reader.root().child("daemon"), &daemon::Paths::new(&self.sources)).state_dir;
+        if !reader.is_sound("daemon.state_dir") {
+            // It is reported with everything else.
+            return Ok((Overlay::default(), Vec::new()));
+        }
+        match Overlay::read(&state_dir) {
+            Ok(overlay) => Ok((overlay, Vec::new())),
+            Err(Unreadable::Denied(problem)) => Ok((Overlay::default(), vec![(*problem).as_warning()])),
+            Err(Unreadable::Wrong(report)) => Err(report),
+        }
+    }
+
+    fn finish(
+        &self,
+        mut layers: Layers,
+        overlay: &Overlay,
+        notes: Vec<Problem>,
+        errors: impl FnOnce(&Config) -> Vec<Finding>,
+        warnings: impl FnOnce(&Config) -> Vec<Finding>,
+    ) -> Result<Loaded, Report> {
+        let merged = layers.merged()?;
+        let below = Document::new(&merged.tree, &merged.places);
+        layers.push(Place::Api, overlay.dict());
+        let Merged { tree, places } = layers.merged()?;
+        let base = self.base();
         let reader = Reader::new(&tree, &places, &base);
         let config = read(&reader, &daemon::Paths::new(&self.sources));
         checks::check(&config, &reader);
         for (key, reason, hint) in errors(&config) {
             reader.error(&key, reason, hint);
         }
-        for (key, reason, hint) in warnings(&config) {
+        for (key, reason, hint) in warnings(&config).into_iter().chain(overlay.hidden(&below)) {
             reader.warning(&key, reason, hint);
         }
-        let problems = reader.into_problems();
+        let mut problems = reader.into_problems();
+        problems.extend(notes);
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(Report::new(problems));
         }
         let document = Document::new(&tree, &places);
-        Ok(Loaded { config, warnings: Report::new(problems).problems, document })
+        let warnings = Report::new(problems).problems;
+        Ok(Loaded { config, warnings, document, below, overlay: overlay.clone() })
     }
 }
 

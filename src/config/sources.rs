@@ -1,19 +1,18 @@
-//! Where a configuration comes from: the file and `--set`, each a layer that hides the one before it, key by key.
+//! Where a configuration comes from, and in which order: file, environment, `--set`; later ones hide earlier ones, key
+//! by key. The overlay of the runtime API goes over all of them, see [`ConfigManager`](super::ConfigManager).
 //!
-//! Owns the order of the sources and their merge, and remembers where each value came from. Knows no key. Used by
-//! [`ConfigManager`](super::ConfigManager); JSON, INI, the environment and the overlay of the runtime API become
-//! further [`Layer`]s.
+//! Owns the order of the sources. Knows no key.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use figment::value::{Dict, Map, Value};
-use figment::{Figment, Metadata, Profile, Provider};
+use figment::value::Dict;
 
-use super::places::{FileText, Places};
+use super::layers::Layers;
+use super::places::Base;
 use super::report::{Place, Problem, Report, Severity};
-use super::{file, spelling, yaml};
+use super::{environment, file, flag};
 
 /// The file that is read where nobody names one.
 pub const DEFAULT_FILE: &str = "/etc/echo-daemon/config.yaml";
@@ -33,7 +32,8 @@ pub struct Sources {
     pub euid: u32,
     /// The current folder of the caller, absolute.
     pub folder: PathBuf,
-    /// The environment; `XDG_RUNTIME_DIR`, `XDG_STATE_HOME` and `HOME` count.
+    /// The environment: variables that begin with `ECHO_DAEMON__` say values; `XDG_RUNTIME_DIR`, `XDG_STATE_HOME` and
+    /// `HOME` say default places of files.
     pub environment: BTreeMap<String, OsString>,
 }
 
@@ -79,55 +79,44 @@ pub fn find_file(flag: Option<PathBuf>) -> PathBuf {
     flag.or_else(named).unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
 }
 
-/// One source, ready to be merged.
-struct Layer {
-    /// Its position among the layers, by which its values are known again.
-    position: usize,
-    dict: Dict,
+/// How much of the sources is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Everything.
+    Whole,
+    /// The section `daemon`: what is broken elsewhere does not count.
+    DaemonSection,
 }
 
-impl Provider for Layer {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.position.to_string())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Map::from([(Profile::Default, self.dict.clone())]))
-    }
-}
-
-/// Reads and merges all sources. Errors: everything that keeps a source from being read at all.
-pub(super) fn merge(sources: &Sources) -> Result<(Dict, Places), Report> {
-    merge_with(sources, file::read)
-}
-
-/// The same with nothing of the file but its `daemon` section.
-pub(super) fn merge_daemon_section(sources: &Sources) -> Result<(Dict, Places), Report> {
-    merge_with(sources, file::read_daemon_section)
-}
-
-/// Reads a file that messages call by the first path.
-type ReadFile = fn(&Path, &Path) -> Result<(Dict, FileText), Report>;
-
-fn merge_with(sources: &Sources, read: ReadFile) -> Result<(Dict, Places), Report> {
+/// Reads all sources but the overlay of the runtime API. Errors: everything that keeps a source from being read at all.
+pub(super) fn read(sources: &Sources, extent: Extent) -> Result<Layers, Report> {
     let mut problems = Vec::new();
-    let mut figment = Figment::new();
-    let mut text = None;
-    if let Some(name) = &sources.file {
-        match read(name, &sources.folder.join(name)) {
-            Ok((dict, read)) => {
-                figment = figment.merge(Layer { position: 0, dict });
-                text = Some(read);
+    let (base, dict) = match &sources.file {
+        None => (Base::None, Dict::new()),
+        Some(name) => match file::read(name, &sources.folder.join(name), extent) {
+            Ok((dict, text)) => (Base::File(text), dict),
+            Err(found) => {
+                problems.extend(found.problems);
+                (Base::None, Dict::new())
             }
-            Err(found) => problems.extend(found.problems),
-        }
+        },
+    };
+    // Names of variables are understood by what the file says.
+    let environment = environment::read(&sources.environment, &dict);
+    let mut layers = Layers::new(base, dict);
+    for (place, dict) in environment.layers {
+        layers.push(place, dict);
+    }
+    if extent == Extent::Whole {
+        problems.extend(environment.problems);
     }
     for (index, flag) in sources.set.iter().enumerate() {
-        match read_flag(flag) {
-            Ok(dict) => figment = figment.merge(Layer { position: index + 1, dict }),
+        let place = Place::Set { index, flag: flag.clone() };
+        match flag::read(flag) {
+            Ok(dict) => layers.push(place, dict),
             Err((reason, hint)) => problems.push(Problem {
                 severity: Severity::Error,
-                place: Place::Set { index, flag: flag.clone() },
+                place,
                 key: String::new(),
                 reason,
                 hint,
@@ -135,35 +124,5 @@ fn merge_with(sources: &Sources, read: ReadFile) -> Result<(Dict, Places), Repor
             }),
         }
     }
-    if !problems.is_empty() {
-        return Err(Report::new(problems));
-    }
-    let merged = figment.data().map_err(|error| Report::from(Problem::of_file("", error.to_string())))?;
-    let tree = merged.into_values().next().unwrap_or_default();
-    let layer_of = |tag| figment.get_metadata(tag).and_then(|data| data.name.parse().ok());
-    Ok((tree.clone(), Places::new(text, sources.set.clone(), &tree, layer_of)))
-}
-
-/// `KEY=VALUE`: a dotted key and a value in YAML.
-fn read_flag(flag: &str) -> Result<Dict, (String, Option<String>)> {
-    let example = || Some("write --set tcp.port=9000".to_owned());
-    let (key, text) = flag.split_once('=').ok_or_else(|| ("no value is given".to_owned(), example()))?;
-    let words: Vec<&str> = key.trim().split('.').collect();
-    if words.iter().any(|word| word.is_empty()) {
-        return Err((format!("\"{key}\" is not a key"), example()));
-    }
-    let value = yaml::value(text).map_err(|error| {
-        let quoted = "text with characters that mean something in YAML needs quotes: KEY='\"VALUE\"'";
-        (format!("the value cannot be read: {}", error.reason), Some(quoted.to_owned()))
-    })?;
-    let nested = words.into_iter().rev().fold(value, |value, word| {
-        let mut dict = Dict::new();
-        dict.insert(word.to_owned(), value);
-        dict.into()
-    });
-    let Value::Dict(_, mut dict) = nested else { return Err(("no key is given".to_owned(), example())) };
-    // A flag says one thing, so an alias cannot meet its twin here.
-    spelling::rename_aliases(&mut dict);
-    spelling::spell_out_lease_times(&mut dict);
-    Ok(dict)
+    if problems.is_empty() { Ok(layers) } else { Err(Report::new(problems)) }
 }

@@ -51,6 +51,39 @@ fn key_text(key: &serde_yaml::Value) -> Result<String, String> {
     }
 }
 
+/// `value` at the end of a path of keys.
+pub(super) fn nested<W: Into<String>>(words: impl DoubleEndedIterator<Item = W>, value: Value) -> Value {
+    words.rev().fold(value, |value, word| Value::from(Dict::from([(word.into(), value)])))
+}
+
+/// The tree of a JSON document.
+pub(super) fn from_json(value: &serde_json::Value) -> Value {
+    let tag = Tag::Default;
+    match value {
+        serde_json::Value::Null => Value::Empty(tag, Empty::Unit),
+        serde_json::Value::Bool(value) => Value::Bool(tag, *value),
+        serde_json::Value::Number(number) => Value::Num(tag, from_json_number(number)),
+        serde_json::Value::String(text) => Value::String(tag, text.clone()),
+        serde_json::Value::Array(items) => Value::Array(tag, items.iter().map(from_json).collect()),
+        serde_json::Value::Object(entries) => Value::Dict(tag, dict_of_json(entries)),
+    }
+}
+
+/// The tree of a JSON object.
+pub(super) fn dict_of_json(entries: &serde_json::Map<String, serde_json::Value>) -> Dict {
+    entries.iter().map(|(key, value)| (key.clone(), from_json(value))).collect()
+}
+
+fn from_json_number(number: &serde_json::Number) -> Num {
+    if let Some(value) = number.as_u64() {
+        Num::U64(value)
+    } else if let Some(value) = number.as_i64() {
+        Num::I64(value)
+    } else {
+        Num::F64(number.as_f64().unwrap_or(f64::NAN))
+    }
+}
+
 /// The value as JSON, for options, whose types a higher layer knows.
 pub(super) fn to_json(value: &Value) -> serde_json::Value {
     match value {

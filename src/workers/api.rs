@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::{Context, Heard, Order, Word, hear};
 use crate::api::reload::Reloads;
 use crate::api::{Door, Endpoint, State, router};
-use crate::config::Document;
+use crate::config::Loaded;
 use crate::event;
 use crate::stats::{Counter, Snapshot};
 
@@ -33,7 +33,7 @@ pub struct Inputs {
     /// The bearer token that writing over TCP needs.
     pub token: Option<String>,
     /// The configuration as it was said.
-    pub document: Arc<Document>,
+    pub loaded: Arc<Loaded>,
     /// The file that the configuration was read from.
     pub config_file: Option<String>,
     /// What the daemon serves where.
@@ -64,7 +64,7 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
         shared: context.shared,
         endpoints: inputs.endpoints,
         token: inputs.token,
-        document: inputs.document,
+        loaded: inputs.loaded,
         config_file: inputs.config_file,
         reloads: Reloads::new(move || {
             if let Err(error) = to_main.send(&Word::Reload.encode()) {

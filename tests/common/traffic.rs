@@ -25,6 +25,8 @@ pub struct Traffic {
     threads: Vec<JoinHandle<Vec<String>>>,
     /// How often a question is asked before it counts as lost.
     tries: u32,
+    /// The pause between two rounds of a client.
+    pause: Duration,
 }
 
 impl Traffic {
@@ -39,7 +41,13 @@ impl Traffic {
     }
 
     fn with(tries: u32) -> Self {
-        Self { stop: Arc::default(), done: Arc::default(), threads: Vec::new(), tries }
+        Self { stop: Arc::default(), done: Arc::default(), threads: Vec::new(), tries, pause: Duration::ZERO }
+    }
+
+    /// Clients from here on rest between two rounds: they watch, and leave the machine to others.
+    pub fn resting(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
     }
 
     /// One connection after the other, each with a few echoes.
@@ -81,14 +89,19 @@ impl Traffic {
         self
     }
 
-    fn run(&mut self, mut work: impl FnMut() -> Result<(), String> + Send + 'static) {
-        let (stop, done) = (Arc::clone(&self.stop), Arc::clone(&self.done));
+    /// Work of one's own, again and again; an error is something lost.
+    pub fn run(&mut self, mut work: impl FnMut() -> Result<(), String> + Send + 'static) {
+        let (stop, done, pause) = (Arc::clone(&self.stop), Arc::clone(&self.done), self.pause);
         self.threads.push(std::thread::spawn(move || {
             let mut lost = Vec::new();
+            // A sleep paces the load here; nothing waits for it.
             while !stop.load(Ordering::Relaxed) && lost.len() < 10 {
                 match work() {
                     Ok(()) => drop(done.fetch_add(1, Ordering::Relaxed)),
                     Err(why) => lost.push(why),
+                }
+                if !pause.is_zero() {
+                    std::thread::sleep(pause);
                 }
             }
             lost

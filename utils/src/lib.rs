@@ -14,6 +14,7 @@
 //! | [`clock`] | the clock that leases age by |
 //! | [`socket`] | listening, datagram and packet sockets, batches, interface changes |
 //! | [`shm`] | the shared mapping of atomics |
+//! | [`state_file`] | small files that main keeps in a folder which others may write to |
 //! | [`sandbox`] | users, capabilities, `no_new_privs` |
 //! | [`log`] | log frames, their transport, the outputs and their rotation |
 
@@ -27,5 +28,6 @@ pub mod sandbox;
 pub mod shm;
 pub mod signal;
 pub mod socket;
+pub mod state_file;
 pub mod title;
 mod wait;

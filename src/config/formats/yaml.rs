@@ -3,30 +3,14 @@
 //! Two parsers read the same text since neither does both; the second one only serves messages, so where they
 //! disagree a message lacks its line and nothing worse. Called by the sources.
 
-use std::collections::HashMap;
-
 use figment::value::{Dict, Value};
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
-use super::tree;
-
-/// A position in a file, both counted from 1; the column in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) line: usize,
-    pub(super) column: usize,
-}
-
-/// Why a text is not a configuration in YAML.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct SyntaxError {
-    pub(super) at: Option<Mark>,
-    pub(super) reason: String,
-    pub(super) hint: Option<&'static str>,
-}
+use super::{Index, Mark, SyntaxError};
+use crate::config::tree;
 
 /// Parses the text of a configuration file into its tree. Errors: anything but one map of keys.
-pub(super) fn parse(text: &str) -> Result<Dict, SyntaxError> {
+pub(crate) fn parse(text: &str) -> Result<Dict, SyntaxError> {
     let plain = |reason: String, hint| SyntaxError { at: None, reason, hint };
     match value(text)? {
         Value::Dict(_, dict) => Ok(dict),
@@ -41,7 +25,7 @@ pub(super) fn parse(text: &str) -> Result<Dict, SyntaxError> {
 }
 
 /// Parses any YAML value, such as the one of `--set KEY=VALUE`.
-pub(super) fn value(text: &str) -> Result<Value, SyntaxError> {
+pub(crate) fn value(text: &str) -> Result<Value, SyntaxError> {
     let mut parsed: serde_yaml::Value =
         serde_yaml::from_str(text).map_err(|error| syntax_error(text, &error))?;
     let unplaced = |reason: String| SyntaxError { at: None, reason, hint: None };
@@ -80,83 +64,55 @@ fn mark(marker: saphyr::Marker) -> Mark {
     Mark { line: marker.line(), column: marker.col() + 1 }
 }
 
-/// Where each key of a file stands.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Index {
-    marks: HashMap<String, Mark>,
+/// Where the keys stand in a text that [`parse`] accepted.
+pub(crate) fn index(text: &str) -> Index {
+    let mut index = Index::default();
+    if let Some(root) = MarkedYaml::load_from_str(text).ok().and_then(|all| all.into_iter().next()) {
+        add(&mut index, &root, "");
+    }
+    index
 }
 
-impl Index {
-    /// The index of a text that [`parse`] accepted.
-    pub(super) fn new(text: &str) -> Self {
-        let mut index = Self::default();
-        if let Some(root) = MarkedYaml::load_from_str(text).ok().and_then(|all| all.into_iter().next()) {
-            index.add(&root, "");
-        }
-        index
-    }
-
-    /// The position of `key`, or of the nearest section around it that is in the file.
-    pub(super) fn nearest(&self, key: &str) -> Option<Mark> {
-        let mut key = key;
-        loop {
-            if let Some(mark) = self.marks.get(key) {
-                return Some(*mark);
-            }
-            key = &key[..key.rfind(['.', '['])?];
-        }
-    }
-
-    /// Lets `key` be found where `written` stands.
-    pub(super) fn alias(&mut self, written: &str, key: &str) {
-        if let Some(mark) = self.marks.get(written) {
-            self.marks.insert(key.to_owned(), *mark);
-        }
-    }
-
-    fn add(&mut self, node: &MarkedYaml<'_>, path: &str) {
-        match &node.data {
-            YamlData::Mapping(entries) => {
-                for (key, value) in entries {
-                    let Some(name) = key_text(key) else { continue };
-                    if name == "<<" {
-                        self.add_merged(value, path);
-                        continue;
-                    }
-                    let path = if path.is_empty() { name } else { format!("{path}.{name}") };
-                    // A section is found at its key, a value at the value itself, which may stand lower.
-                    let scalar = matches!(value.data, YamlData::Value(_)) && value.span.start.line() > 0;
-                    let place = if scalar && !is_null(value) { value } else { key };
-                    self.marks.insert(path.clone(), mark(place.span.start));
-                    self.add(value, &path);
+fn add(index: &mut Index, node: &MarkedYaml<'_>, path: &str) {
+    match &node.data {
+        YamlData::Mapping(entries) => {
+            for (key, value) in entries {
+                let Some(name) = key_text(key) else { continue };
+                if name == "<<" {
+                    add_merged(index, value, path);
+                    continue;
                 }
+                let path = if path.is_empty() { name } else { format!("{path}.{name}") };
+                // A section is found at its key, a value at the value itself, which may stand lower.
+                let scalar = matches!(value.data, YamlData::Value(_)) && value.span.start.line() > 0;
+                let place = if scalar && !is_null(value) { value } else { key };
+                index.set(path.clone(), mark(place.span.start));
+                add(index, value, &path);
             }
-            YamlData::Sequence(items) => {
-                for (position, item) in items.iter().enumerate() {
-                    let path = format!("{path}[{position}]");
-                    self.marks.insert(path.clone(), mark(item.span.start));
-                    self.add(item, &path);
-                }
-            }
-            YamlData::Tagged(_, inner) => self.add(inner, path),
-            _ => {}
         }
+        YamlData::Sequence(items) => {
+            for (position, item) in items.iter().enumerate() {
+                let path = format!("{path}[{position}]");
+                index.set(path.clone(), mark(item.span.start));
+                add(index, item, &path);
+            }
+        }
+        YamlData::Tagged(_, inner) => add(index, inner, path),
+        _ => {}
     }
+}
 
-    /// `<<: *anchor` or a list of them: what the section says itself goes before.
-    fn add_merged(&mut self, node: &MarkedYaml<'_>, path: &str) {
-        let mut merged = Self::default();
-        if let YamlData::Sequence(items) = &node.data {
-            for item in items {
-                self.add_merged(item, path);
-            }
-        } else {
-            merged.add(node, path);
+/// `<<: *anchor` or a list of them: what the section says itself goes before.
+fn add_merged(index: &mut Index, node: &MarkedYaml<'_>, path: &str) {
+    let mut merged = Index::default();
+    if let YamlData::Sequence(items) = &node.data {
+        for item in items {
+            add_merged(index, item, path);
         }
-        for (key, mark) in merged.marks {
-            self.marks.entry(key).or_insert(mark);
-        }
+    } else {
+        add(&mut merged, node, path);
     }
+    index.complete(merged);
 }
 
 fn is_null(node: &MarkedYaml<'_>) -> bool {
@@ -183,7 +139,7 @@ mod tests {
     #[test]
     fn finds_nested_flow_and_list_keys() {
         let text = "# top\ntcp:\n  port: 1\n  address:\n    - a\n    - b\nudp: {port: 2,\n  enabled: true}\nx:\n  y:\n    7\n";
-        let index = Index::new(text);
+        let index = index(text);
         assert_eq!(line(&index, "tcp"), Some(2));
         assert_eq!(line(&index, "tcp.port"), Some(3));
         assert_eq!(line(&index, "tcp.address"), Some(4));
@@ -198,7 +154,7 @@ mod tests {
     #[test]
     fn anchored_content_is_found_where_it_is_written() {
         let text = "a: &x\n  port: 1\nb: *x\nc:\n  port: 5\n  <<: *x\n  name: z\n";
-        let index = Index::new(text);
+        let index = index(text);
         assert_eq!(line(&index, "b.port"), Some(2));
         assert_eq!(line(&index, "c.port"), Some(5));
         let parsed = Value::from(parse(text).unwrap());
