@@ -17,19 +17,25 @@ use super::spelling::{self, Alias};
 /// Largest configuration file, in bytes; more is taken for a wrong path such as a device.
 const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Reads the file `path`, which messages call `name`, or a part of it. Errors: it cannot be opened, read or understood as a whole.
-pub(super) fn read(name: &Path, path: &Path, extent: Extent) -> Result<(Dict, FileText), Report> {
+/// Reads the file `path`, which messages call `name`, or a part of it; the file is left alone where its `text` is given.
+/// Errors: it cannot be opened, read or understood as a whole.
+pub(super) fn read(
+    name: &Path,
+    path: &Path,
+    text: Option<&str>,
+    extent: Extent,
+) -> Result<(Dict, FileText), Report> {
+    check_ending(name)?;
+    let text = text.map_or_else(|| read_text(name, path), |text| Ok(text.to_owned()))?;
     match extent {
-        Extent::Whole => read_whole(name, path),
-        Extent::DaemonSection => read_daemon_section(name, path),
+        Extent::Whole => read_whole(name, &text),
+        Extent::DaemonSection => read_daemon_section(name, &text),
     }
 }
 
-fn read_whole(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
-    check_ending(name)?;
-    let text = read_text(name, path)?;
-    let mut dict = yaml::parse(&text).map_err(|error| syntax_problem(name, &text, error))?;
-    let mut file = FileText::new(name.to_owned(), &text, yaml::index(&text));
+fn read_whole(name: &Path, text: &str) -> Result<(Dict, FileText), Report> {
+    let mut dict = yaml::parse(text).map_err(|error| syntax_problem(name, text, error))?;
+    let mut file = FileText::new(name.to_owned(), text, yaml::index(text));
     let mut twins = Vec::new();
     for Alias { written, key, doubled } in spelling::rename_aliases(&mut dict) {
         if doubled {
@@ -48,9 +54,7 @@ fn read_whole(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
 
 /// Reads the `daemon` section alone, for commands that must find a daemon although the rest of the file is no YAML. A
 /// file without one says what the defaults say.
-fn read_daemon_section(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
-    check_ending(name)?;
-    let text = read_text(name, path)?;
+fn read_daemon_section(name: &Path, text: &str) -> Result<(Dict, FileText), Report> {
     let belongs = |line: &str| line.is_empty() || line.starts_with([' ', '\t', '#']);
     let from = text.lines().skip_while(|line| !line.starts_with("daemon:"));
     let mut section: Vec<&str> = from.clone().take(1).collect();
