@@ -3,14 +3,18 @@
 //! | path | file |
 //! |---|---|
 //! | `GET /v1/status` | [`status`] |
+//! | `GET /v1/config`, `PATCH /v1/config`, `GET /v1/config/origins`, `POST /v1/config/check` | [`mod@config`] |
 //! | `POST /v1/reload` | [`reload`] |
 //! | `GET /metrics` | [`metrics`] |
+//! | `GET /v1/openapi.json` | [`openapi`] |
 //!
 //! Who may do what is decided once, in [`access`]. Errors are RFC 9457 problem documents ([`problem`]). A resource adds
 //! its routes, each with its description, by a function `routes` ([`openapi`]), and reads what it is asked with the
 //! same tables ([`query`]).
 
 pub mod access;
+pub mod body;
+pub mod config;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
@@ -27,9 +31,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Loaded};
-use crate::stats::{PoolSnapshot, Shared};
+use crate::stats::{PoolSnapshot, Shared, Slot};
 
-pub use access::Door;
+pub use access::{Owner, Peer};
 use openapi::Routes;
 use problem::Problem;
 
@@ -48,8 +52,16 @@ pub struct State {
     pub endpoints: Vec<Endpoint>,
     /// The bearer token that writing over TCP needs.
     pub token: Option<String>,
+    /// Whom the control socket belongs to.
+    pub owner: access::Owner,
+    /// What this machine is called.
+    pub names: Vec<String>,
+    /// Wrong tokens of late.
+    pub guesses: access::Guesses,
     /// The way to main.
     pub reloads: reload::Reloads,
+    /// The api process's own figures.
+    pub slot: Slot,
 }
 
 /// A service and where it is served.
@@ -61,11 +73,11 @@ pub struct Endpoint {
     pub address: String,
 }
 
-/// All routes, as seen through one door.
-pub fn router(state: Arc<State>, door: Door) -> Router {
+/// All routes. Each request brings its [`Peer`] as an extension.
+pub fn router(state: Arc<State>) -> Router {
     let check = {
         let state = Arc::clone(&state);
-        middleware::from_fn(move |request, next| access::check(Arc::clone(&state), door, request, next))
+        middleware::from_fn(move |request, next| access::check(Arc::clone(&state), request, next))
     };
     let (router, _) = all().finish();
     router.fallback(not_found).layer(check).with_state(state)
@@ -75,6 +87,7 @@ pub fn router(state: Arc<State>, door: Door) -> Router {
 fn all() -> Routes {
     let routes = Routes::default();
     let routes = status::routes(routes);
+    let routes = config::routes(routes);
     let routes = reload::routes(routes);
     metrics::routes(routes)
 }
