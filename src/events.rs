@@ -144,6 +144,8 @@ events! {
     KeeperFailed "KEEPER_FAILED" Error;
     /// The control API answered a request that changes something.
     ApiRequest "API_REQUEST" Info;
+    /// Somebody who may not use the control API tried to; logged at most once a second.
+    ApiDenied "API_DENIED" Warn;
     /// The control API could not serve a connection.
     ApiFailed "API_FAILED" Error;
 }

@@ -3,11 +3,13 @@
 //! | path | file |
 //! |---|---|
 //! | `GET /v1/status` | [`status`] |
+//! | `GET /v1/config`, `PATCH /v1/config`, `GET /v1/config/origins`, `POST /v1/config/check` | [`mod@config`] |
 //! | `POST /v1/reload` | [`reload`] |
 //! | `/v1/leases…` | [`leases`] |
 //! | `GET /v1/explain` | [`explain`] |
 //! | `GET /v1/events` | [`events`] |
 //! | `GET /metrics` | [`metrics`] |
+//! | `GET /v1/openapi.json` | [`openapi`] |
 //!
 //! Who may do what is decided once, in [`access`]. Errors are RFC 9457 problem documents ([`problem`]). A resource adds
 //! its routes, each with its description, by a function `routes` ([`openapi`]), and reads what it is asked with the
@@ -15,6 +17,7 @@
 
 pub mod access;
 pub mod body;
+pub mod config;
 pub mod desk;
 pub mod events;
 pub mod explain;
@@ -35,10 +38,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::config::{Config, Document};
-use crate::stats::{PoolSnapshot, Shared};
+use crate::config::{Config, Loaded};
+use crate::stats::{PoolSnapshot, Shared, Slot};
 
-pub use access::Door;
+pub use access::{Owner, Peer};
 use openapi::Routes;
 use problem::Problem;
 
@@ -48,7 +51,7 @@ pub struct State {
     /// The configuration in force.
     pub config: Arc<Config>,
     /// The same as it was said, with the origin of each value.
-    pub document: Arc<Document>,
+    pub loaded: Arc<Loaded>,
     /// The file that it was read from.
     pub config_file: Option<String>,
     /// The shared memory.
@@ -57,8 +60,16 @@ pub struct State {
     pub endpoints: Vec<Endpoint>,
     /// The bearer token that writing over TCP needs.
     pub token: Option<String>,
+    /// Whom the control socket belongs to.
+    pub owner: access::Owner,
+    /// What this machine is called.
+    pub names: Vec<String>,
+    /// Wrong tokens of late.
+    pub guesses: access::Guesses,
     /// The way to main.
     pub reloads: reload::Reloads,
+    /// The api process's own figures.
+    pub slot: Slot,
     /// Where work is done that waits for a disk.
     pub desk: desk::Desk,
     /// Where dry runs are made: one at a time, since each reads all leases.
@@ -78,11 +89,11 @@ pub struct Endpoint {
     pub address: String,
 }
 
-/// All routes, as seen through one door.
-pub fn router(state: Arc<State>, door: Door) -> Router {
+/// All routes. Each request brings its [`Peer`] as an extension.
+pub fn router(state: Arc<State>) -> Router {
     let check = {
         let state = Arc::clone(&state);
-        middleware::from_fn(move |request, next| access::check(Arc::clone(&state), door, request, next))
+        middleware::from_fn(move |request, next| access::check(Arc::clone(&state), request, next))
     };
     let (router, _) = all().finish();
     router.fallback(not_found).layer(check).with_state(state)
@@ -92,6 +103,7 @@ pub fn router(state: Arc<State>, door: Door) -> Router {
 fn all() -> Routes {
     let routes = Routes::default();
     let routes = status::routes(routes);
+    let routes = config::routes(routes);
     let routes = reload::routes(routes);
     let routes = leases::routes(routes);
     let routes = explain::routes(routes);

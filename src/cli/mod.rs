@@ -92,6 +92,9 @@ struct StartArgs {
     /// Stay attached: log to the terminal too, end on Ctrl-C, tell systemd (Type=notify)
     #[arg(long)]
     foreground: bool,
+    /// Where the configuration is refused, use the one that was in force last
+    #[arg(long)]
+    last_good: bool,
 }
 
 #[derive(Debug, Args)]

@@ -44,7 +44,7 @@ use daemon_utils::{clock, process, title};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
-use crate::config::{Config, ConfigManager};
+use crate::config::{Config, ConfigManager, Overlay};
 use crate::event;
 use crate::events::Event;
 use crate::stats::{Counter, Shared};
@@ -104,6 +104,8 @@ struct Supervisor {
     wishes: Wishes,
     /// Where `daemon.watch_config` is on.
     watcher: Option<Watcher>,
+    /// The overlay before the patch that is being put into force.
+    overlay_before: Option<Overlay>,
     /// What the configuration file was when it was read last.
     file_read: Option<Stamp>,
     interfaces_due: Option<Instant>,
@@ -116,13 +118,13 @@ struct Supervisor {
 /// Starts the daemon; the exit code of this process.
 ///
 /// The caller comes back when every worker serves (its words go to stdout) or with the reason (to stderr, code
-/// 1). With `foreground`, or where the configuration says so, this process itself becomes main.
-pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
+/// 1). With `foreground`, or where the configuration says so, this process itself becomes main. With `last_good` a
+/// configuration that does not check out gives way to the one that was in force last.
+pub fn start(manager: ConfigManager, foreground: bool, last_good: bool) -> Result<i32, String> {
     // Before anything owns a descriptor.
     daemon::sanitize().map_err(|error| format!("could not put the process in order: {error}"))?;
     let file_read = Stamp::of_source(&manager);
-    let loaded = settings::load(&manager).map_err(|report| report.to_string())?;
-    let mut warnings: Vec<String> = loaded.warnings.iter().map(|problem| problem.reason.clone()).collect();
+    let (loaded, mut warnings) = settings::load_for_start(&manager, last_good)?;
     refuse_if_running(&loaded.config)?;
     let in_force = InForce::of(loaded)?;
     let config = Arc::clone(&in_force.config);
@@ -261,6 +263,7 @@ impl Supervisor {
                 transition: None,
                 wishes: Wishes::default(),
                 watcher: None,
+                overlay_before: None,
                 file_read,
                 interfaces_due: None,
                 has_orphans: false,
@@ -310,6 +313,7 @@ impl Supervisor {
                 announce!(self.shared, DaemonReady, pid = getpid(); "every worker serves");
                 self.notify_ready();
                 self.watch_as_configured();
+                self.keep_running();
                 if let Some(report) = self.report.take() {
                     report.ready(&words);
                 }
