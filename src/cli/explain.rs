@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::leases::explained;
-use super::{Invocation, Outcome, table};
+use super::{Invocation, Outcome, style, table};
 use crate::dhcp::explain::Explanation;
 use crate::dhcp::{DryRunError, Knowledge, Question, dry_run, question};
 use crate::lease::Offers;
@@ -51,7 +51,7 @@ pub(super) fn run(invocation: &Invocation, args: &ExplainArgs) -> Outcome {
     if args.json {
         say(&serde_json::to_string_pretty(&explanation).map_err(|error| error.to_string())?);
     } else {
-        say(show(&explanation).trim_end());
+        style::say(show(&explanation).trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

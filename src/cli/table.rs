@@ -1,11 +1,25 @@
-//! Tables for people, in one look.
+//! Tables for people, in one look. On a terminal they fit its width: columns of free text are folded, those of addresses,
+//! times and figures never.
 
-use comfy_table::{Table, presets};
+use std::io::{self, IsTerminal};
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+
+use super::style::{self, Tone};
+
+/// Heads of the columns whose text may be folded.
+const FOLDED: [&str; 9] =
+    ["hostname", "client_id", "value", "origin", "name", "sent", "at", "description", "reason"];
 
 /// A table without lines, with these heads.
 pub(super) fn new(heads: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(heads.iter().copied());
+    let mut table = plain();
+    table.set_header(heads.iter().map(|head| style::mark(Tone::Head, head)));
+    for (column, head) in table.column_iter_mut().zip(heads) {
+        if !FOLDED.contains(head) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
     table
 }
 
@@ -13,6 +27,11 @@ pub(super) fn new(heads: &[&str]) -> Table {
 pub(super) fn plain() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
+    if io::stdout().is_terminal()
+        && let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size()
+    {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table
 }
 

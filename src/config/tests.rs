@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod checks;
 mod classes;
 mod defaults;
 mod hosts;
@@ -27,7 +28,7 @@ fn load_with(text: &str, set: &[&str]) -> Result<Loaded, Report> {
     ConfigManager::new(Sources { file, set, ..sources(folder.path()) }).load()
 }
 
-fn load(text: &str) -> Result<Loaded, Report> {
+pub(super) fn load(text: &str) -> Result<Loaded, Report> {
     load_with(text, &[])
 }
 

@@ -72,7 +72,7 @@ pub fn object(fields: Map<String, Value>) -> Result<Cells, Vec<Flaw>> {
 /// Makes rows for an import of drafts, or says of each what is wrong with it.
 pub fn understand(
     config: &Config,
-    drafts: Vec<Draft>,
+    drafts: impl IntoIterator<Item = Draft>,
     times: Times,
 ) -> Result<Vec<ImportRow>, Vec<(u64, Flaw)>> {
     let topology = Topology::new(config);
@@ -82,7 +82,7 @@ pub fn understand(
         let subnet = topology.subnet_of(address).and_then(|subnet| by_subnet.get(&subnet.0));
         subnet.copied().unwrap_or(config.dhcp.common.identify_by)
     };
-    let mut good = Vec::with_capacity(drafts.len());
+    let mut good = Vec::new();
     let mut mistakes = Vec::new();
     for (place, draft) in drafts {
         match draft.and_then(|cells| row(place, cells, times, &identify_by)) {

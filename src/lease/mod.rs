@@ -70,7 +70,7 @@ pub use hosts::{HostId, HostSpec};
 pub use keep::{Keeper, Step};
 pub use offers::{OFFER_WORDS, Offers};
 pub use past::{Interval, PastFilter, Place, past};
-pub use pools::{PoolSpec, SubnetSpec, Topology};
+pub use pools::{Barred, PoolSpec, SubnetSpec, Topology};
 pub use prepare::{prepare, prepare_if_needed};
 pub use probes::{Answered, Finding, PROBE_WORDS, Probes};
 pub use reader::{LeaseRow, ListFilter, Reader, Recorded, list};

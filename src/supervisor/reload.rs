@@ -18,7 +18,7 @@ use super::{Supervisor, preflight, settings};
 use crate::config::{Loaded, Running};
 use crate::event;
 use crate::stats::Counter;
-use crate::workers::{Order, Patch, STALE};
+use crate::workers::{Order, Patch, STALE, logger};
 
 /// Most wishes that wait, over all who asked.
 const MOST_WAITING: usize = 1024;
@@ -126,7 +126,7 @@ impl Supervisor {
     /// The sources with a patch over them, which nobody has looked at yet.
     fn patched(&self, patch: &Patch) -> Result<Loaded, String> {
         let now = &self.in_force.loaded;
-        if !patch.tag.is_empty() && patch.tag != now.document.tag() {
+        if !patch.tag.is_empty() && patch.tag != now.effective.tag() {
             return Err(format!("{STALE}the configuration is another one by now\nhint: read it again"));
         }
         let value: serde_json::Value =
@@ -190,6 +190,7 @@ impl Supervisor {
                 self.shared.slot(0).count(counter);
                 // First: who has just asked for more wants to read of it.
                 sender::set_levels(settings::levels(&self.in_force.config));
+                sender::set_limits(logger::limits(&self.in_force.config, self.shared));
                 match &verdict {
                     Ok(words) => {
                         announce!(self.shared, ConfigReloaded, generation = self.generation; "configuration applied: {words}");

@@ -12,8 +12,9 @@ use super::announce::announce;
 use super::children::State;
 use super::{Phase, Supervisor, kill, signal};
 use crate::event;
+use crate::events::Event;
 use crate::supervisor::sockets::Sockets;
-use crate::workers::{Kind, Order};
+use crate::workers::{Kind, Order, logger};
 
 /// How long the logger may take to write out what it has: longer than a worker, since its lines are kept.
 const LOGGER_WITHIN: Duration = Duration::from_secs(10);
@@ -104,6 +105,13 @@ impl Supervisor {
     fn clean_up(&mut self) {
         self.sockets.unlink_control();
         self.sockets = Sockets::default();
+        // Every worker has ended: nothing is suppressed any more.
+        for rest in sender::take_suppressed() {
+            log::log!(
+                logger::level_of(rest.event), event = Event::LogEventsSuppressed.id(), name = rest.event, count = rest.count;
+                "{} records of {} were suppressed by its rate limit", rest.count, rest.event
+            );
+        }
         event!(SocketsClosed; "listening sockets closed");
         if let Some(Err(error)) = self.state_lock.take().map(PidFile::remove) {
             event!(DaemonWarning; "lock of the state folder not removed: {error}");

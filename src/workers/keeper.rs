@@ -28,9 +28,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Between two lines about a failure that lasts.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// Most lines a second about leases that ran out; a whole site may end at once.
-const LINES_A_SECOND: u32 = 50;
-
 /// Serves until main says otherwise. Errors: what keeps it from serving at all.
 pub fn run(context: &Context) -> Result<(), String> {
     let topology = Topology::new(&context.config);
@@ -78,24 +75,17 @@ struct Worker<'a> {
     probes: Probes,
     swept: Instant,
     failing: Option<Instant>,
-    lines: u32,
-    hidden: u64,
-    second: Instant,
 }
 
 impl<'a> Worker<'a> {
     fn new(context: &'a Context, keeper: Keeper) -> Self {
-        let now = Instant::now();
         let worker = Self {
             context,
             keeper,
             offers: Offers::new(Region::Offers.of(context.shared)),
             probes: Probes::new(Region::Probes.of(context.shared)),
-            swept: now,
+            swept: Instant::now(),
             failing: None,
-            lines: 0,
-            hidden: 0,
-            second: now,
         };
         worker.publish();
         worker
@@ -139,23 +129,10 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn report(&mut self, ended: &[Ended]) {
-        if self.second.elapsed() >= Duration::from_secs(1) {
-            self.second = Instant::now();
-            self.lines = 0;
-            if self.hidden > 0 {
-                event!(DhcpLeaseExpired, leases = self.hidden; "{} more leases expired", self.hidden);
-                self.hidden = 0;
-            }
-        }
+    fn report(&self, ended: &[Ended]) {
         for one in ended.iter().filter(|one| one.event == LeaseEvent::Expired) {
             self.context.slot.count(Counter::LeaseExpired);
-            if self.lines < LINES_A_SECOND {
-                self.lines += 1;
-                event!(DhcpLeaseExpired, mac = one.hardware; "lease of {} expired", one.address);
-            } else {
-                self.hidden += 1;
-            }
+            event!(DhcpLeaseExpired, mac = one.hardware; "lease of {} expired", one.address);
         }
     }
 

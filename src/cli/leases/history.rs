@@ -18,7 +18,7 @@ pub(in crate::cli) struct HistoryArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<i64>,
     /// Only of this hardware address
-    #[arg(long, value_name = "MAC")]
+    #[arg(long, value_name = "MAC", value_parser = super::mac)]
     mac: Option<String>,
     #[command(flatten)]
     look: LookArgs,

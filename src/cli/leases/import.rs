@@ -5,8 +5,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::super::progress::Progress;
+use super::super::say_json;
 use super::{Done, Failure, kea, write};
 use crate::config::Config;
 use crate::lease::Access;
@@ -25,6 +27,9 @@ pub(in crate::cli) struct ImportArgs {
     /// Its format; else told by its name or its first character
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// The outcome as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,9 +54,11 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
     let rows = rows.map_err(|mistake| refused(format!("\"{file}\": {mistake}\nnothing was imported")))?;
     write::become_owner(config)?;
     let (mut leases, times) = write::open(config)?;
+    let mut progress = Progress::new("imported");
     // Read before anything is locked: a large file takes its time, and the daemon's workers wait meanwhile.
-    let rows =
-        draft::understand(config, rows, times).map_err(|mistakes| refused(report(&file, word, &mistakes)))?;
+    let drafts = rows.into_iter().inspect(|_| progress.add(1));
+    let rows = draft::understand(config, drafts, times)
+        .map_err(|mistakes| refused(report(&file, word, &mistakes)))?;
     leases.begin(Access::Write, times.now)?;
     let done = leases.import(rows, word).map_err(|refusals| {
         let mistakes =
@@ -59,6 +66,11 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
         refused(report(&file, word, &mistakes))
     })?;
     leases.commit()?;
+    progress.finish();
+    if args.json {
+        let counts = json!({ "imported": done.new, "updated": done.updated, "unchanged": done.unchanged });
+        return say_json(&counts).map_err(refused);
+    }
     say(&format!("imported {}, updated {}, unchanged {}", done.new, done.updated, done.unchanged));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use clap::Args;
 
-use super::super::table;
+use super::super::{style, table};
 use super::{Done, never_leased};
 use crate::config::Config;
 use crate::lease::{LeaseView, Reader, Times};
@@ -32,7 +32,8 @@ pub(super) fn run(config: &Config, args: &ShowArgs) -> Done {
         writeln!(out, "{object:#}")?;
     } else {
         for (name, text) in fields(&view, &left).into_iter().filter(|(_, text)| !text.is_empty()) {
-            writeln!(out, "{name:<13} {text}")?;
+            let text = if name == "state" { style::state(&text) } else { style::plain(&text) };
+            writeln!(out, "{name:<13} {}", style::paint(&text, style::on_stdout()))?;
         }
     }
     Ok(out.flush()?)
