@@ -90,11 +90,24 @@ fn a_configuration_is_checked_without_being_applied() {
         answer.json()
     };
     for (media_type, good, bad) in [
-        ("application/yaml", "tcp:\n  port: 9000\n", "tcp:\n  prot: 9000\n"),
-        ("application/json", "{\"tcp\":\n {\"port\": 9000}}", "{\"tcp\":\n {\"prot\": 9000}}"),
-        ("text/plain; charset=utf-8", "[tcp]\nport = 9000\n", "[tcp]\nprot = 9000\n"),
+        (
+            "application/yaml",
+            "tcp:\n  port: 9000\ndhcp: {enabled: false}\n",
+            "tcp:\n  prot: 9000\ndhcp: {enabled: false}\n",
+        ),
+        (
+            "application/json",
+            "{\"tcp\":\n {\"port\": 9000}, \"dhcp\": {\"enabled\": false}}",
+            "{\"tcp\":\n {\"prot\": 9000}, \"dhcp\": {\"enabled\": false}}",
+        ),
+        (
+            "text/plain; charset=utf-8",
+            "[tcp]\nport = 9000\n[dhcp]\nenabled = false\n",
+            "[tcp]\nprot = 9000\n[dhcp]\nenabled = false\n",
+        ),
     ] {
-        assert_eq!(check(media_type, good)["valid"], true, "{media_type}");
+        let verdict = check(media_type, good);
+        assert_eq!(verdict["valid"], true, "{verdict}");
         let verdict = check(media_type, bad);
         assert_eq!(verdict["valid"], false);
         let problem = &verdict["problems"][0];

@@ -138,10 +138,11 @@ mod tests {
 
     #[test]
     fn every_layer_checks_and_tells_the_place() {
-        let checked = check("tcp: {prot: 1}\ndhcp:\n  options: {routers: [x]}\n".into(), "yaml", 0);
+        let checked =
+            check("tcp: {prot: 1}\ndhcp:\n  enabled: false\n  options: {routers: [x]}\n".into(), "yaml", 0);
         assert!(!checked.valid);
         let places: Vec<_> = checked.problems.iter().map(|p| (p.key.as_str(), p.line)).collect();
-        assert_eq!(places, [("tcp.prot", Some(1)), ("dhcp.options.routers", Some(3))]);
+        assert_eq!(places, [("tcp.prot", Some(1)), ("dhcp.options.routers", Some(4))]);
         assert!(checked.problems[0].hint.as_ref().is_some_and(|hint| hint.contains("port")));
     }
 
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn no_file_is_looked_for() {
-        let text = "daemon: {pid_file: /no/such/folder/pid, state_dir: /no/such/folder}\napi: {token_file: /no/such}\n";
+        let text = "daemon: {pid_file: /no/such/folder/pid, state_dir: /no/such/folder}\napi: {token_file: /no/such}\ndhcp: {enabled: false}\n";
         assert!(check(text.into(), "yaml", 0).valid);
     }
 }
