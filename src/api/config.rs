@@ -35,7 +35,7 @@ pub fn routes(routes: Routes) -> Routes {
         .describes(
             "All sources merged: what `PATCH` changes. Its `ETag` goes into the `If-Match` of a `PATCH`.",
         )
-        .heeds("If-None-Match", "Entity tags that the client has already (RFC 9110 §13.1.2).")
+        .heeds("If-None-Match", tag::PATTERN, "Entity tags that the client has already (RFC 9110 §13.1.2).")
         .answers_with(200, "application/json", document, "The configuration.")
         .with_field(200, "ETag", "Its entity tag; changes whenever a value does.")
         .answers_nothing(304, "The client has it already.")

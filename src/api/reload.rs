@@ -35,9 +35,11 @@ pub type Verdict = Result<String, String>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoVerdict(pub String);
 
+type Tell = dyn Fn(&Word) -> io::Result<()> + Send + Sync;
+
 /// Requests that wait for main's verdict, oldest first: main answers each question once, in order.
 pub struct Reloads {
-    tell: Box<dyn Fn(&Word) -> io::Result<()> + Send + Sync>,
+    tell: Box<Tell>,
     waiting: Mutex<VecDeque<oneshot::Sender<Verdict>>>,
 }
 

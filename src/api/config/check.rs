@@ -1,7 +1,8 @@
 //! `POST /v1/config/check`: a whole configuration in the body, checked by everything that checks one before it is
 //! applied, as far as that needs no file and no socket. Changes nothing.
 //!
-//! The answer is 200 with a verdict, whatever the verdict: the request, which was to check, has been done.
+//! The answer is 200 with a verdict, whatever the verdict: the request, which was to check, has been done. A body that
+//! is not even the JSON that it says it is gets 400, as everywhere.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,7 +84,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .describes(
             "The body is a whole configuration; the media type tells its format: YAML, JSON, or INI as `text/plain`. \
              Nothing else counts: no environment, no `--set`, nothing that the API has set. Paths are judged by \
-             their form; no file is opened. It is 200 whether it is valid or not.",
+             their form; no file is opened. It is 200 whether it is valid or not; a body that is said to be JSON and is none gets 400.",
         )
         .takes("application/json", document)
         .takes("application/yaml", text.clone())
@@ -102,6 +103,9 @@ async fn run(
     let ending = FORMATS.iter().find(|(name, _)| *name == media_type).map_or("yaml", |(_, ending)| ending);
     let bytes = body::read(request, TEXT_MAX_BYTES).await?;
     let text = body::text(&bytes)?.to_owned();
+    if ending == "json" {
+        body::json_object(&bytes)?;
+    }
     let failed = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the check did not come to an end");
     let _turn = AT_WORK.acquire().await.map_err(|_| failed())?;
     let euid = state.owner.uid;
@@ -134,10 +138,11 @@ mod tests {
 
     #[test]
     fn every_layer_checks_and_tells_the_place() {
-        let checked = check("tcp: {prot: 1}\ndhcp:\n  options: {routers: [x]}\n".into(), "yaml", 0);
+        let checked =
+            check("tcp: {prot: 1}\ndhcp:\n  enabled: false\n  options: {routers: [x]}\n".into(), "yaml", 0);
         assert!(!checked.valid);
         let places: Vec<_> = checked.problems.iter().map(|p| (p.key.as_str(), p.line)).collect();
-        assert_eq!(places, [("tcp.prot", Some(1)), ("dhcp.options.routers", Some(3))]);
+        assert_eq!(places, [("tcp.prot", Some(1)), ("dhcp.options.routers", Some(4))]);
         assert!(checked.problems[0].hint.as_ref().is_some_and(|hint| hint.contains("port")));
     }
 
@@ -149,7 +154,7 @@ mod tests {
 
     #[test]
     fn no_file_is_looked_for() {
-        let text = "daemon: {pid_file: /no/such/folder/pid, state_dir: /no/such/folder}\napi: {token_file: /no/such}\n";
+        let text = "daemon: {pid_file: /no/such/folder/pid, state_dir: /no/such/folder}\napi: {token_file: /no/such}\ndhcp: {enabled: false}\n";
         assert!(check(text.into(), "yaml", 0).valid);
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
              nothing. The answer waits for the verdict. What is set stays set over a restart. Keys under `daemon` and \
              `api`, and every path, can be changed in the file only.",
         )
-        .heeds("If-Match", "Change it only if its entity tag is one of these (RFC 9110 §13.1.1).")
+        .heeds("If-Match", tag::PATTERN, "Change it only if its entity tag is one of these (RFC 9110 §13.1.1).")
         .takes(MEDIA_TYPES[0], patch.clone())
         .takes(MEDIA_TYPES[1], patch)
         .answers::<Applied>(200, "The changed configuration is in force.")

@@ -4,6 +4,9 @@ use axum::http::{HeaderMap, HeaderName};
 
 use super::super::problem::Problem;
 
+/// What such a field looks like, for the description of the API.
+pub(super) const PATTERN: &str = r#"^(\*|(W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)$"#;
+
 /// What such a field names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tags {
@@ -53,7 +56,12 @@ pub(super) fn lists(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags
         if rest == "*" {
             continue;
         }
-        while !rest.is_empty() {
+        loop {
+            // Empty elements of a list count for nothing (§5.6.1.2).
+            rest = rest.trim_start_matches([',', ' ', '\t']);
+            if rest.is_empty() {
+                break;
+            }
             let (tag, after) = next(rest).ok_or_else(wrong)?;
             tags.push(tag.to_owned());
             rest = after;
@@ -75,10 +83,7 @@ fn next(list: &str) -> Option<(&str, &str)> {
     }
     let (tag, after) = list.split_at(list.len() - opaque.len() + inner.len() + 1);
     let after = after.trim_start();
-    match after.strip_prefix(',') {
-        Some(more) => Some((tag, more.trim_start())),
-        None => after.is_empty().then_some((tag, after)),
-    }
+    (after.is_empty() || after.starts_with(',')).then_some((tag, after))
 }
 
 #[cfg(test)]
@@ -96,7 +101,7 @@ mod tests {
     fn lists_are_read_whole() {
         assert_eq!(of(&[]), Ok(None));
         assert_eq!(of(&["*"]), Ok(Some(Tags::Any)));
-        let tags = of(&["\"a,b\" , W/\"c\"", "\"\""]).unwrap().unwrap();
+        let tags = of(&["\"a,b\" ,, W/\"c\",", "\"\""]).unwrap().unwrap();
         assert_eq!(tags, Tags::These(vec!["\"a,b\"".into(), "W/\"c\"".into(), "\"\"".into()]));
         assert_eq!(tags.strong().collect::<Vec<_>>(), ["\"a,b\"", "\"\""]);
         assert!(tags.name_weakly("\"c\"") && !tags.name_weakly("\"d\""));

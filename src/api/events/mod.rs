@@ -84,7 +84,7 @@ pub fn routes(routes: Routes) -> Routes {
              reload and after an hour; who connects again with `Last-Event-ID` loses nothing.",
         )
         .query(PARAMETERS)
-        .heeds("Last-Event-ID", "The id of the last event that was received.")
+        .heeds("Last-Event-ID", "^[!-~]*$", "The id of the last event that was received.")
         .answers_with(200, "text/event-stream", json!({"type": "string"}), "A stream of events.")
         .fails(503, "Too many follow already, or the lease file cannot be read now.");
     routes.add(events, show)
