@@ -358,11 +358,5 @@ fn visit_or_not(server: SocketAddr) -> bool {
 
 /// `echo_daemon_log_dropped_total`, over the control socket.
 fn log_dropped(daemon: &Daemon) -> usize {
-    let mut stream =
-        std::os::unix::net::UnixStream::connect(daemon.folder.path().join("run/control.sock")).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let line = answer.lines().find_map(|line| line.strip_prefix("echo_daemon_log_dropped_total "));
-    line.unwrap_or_else(|| panic!("no such metric in {answer}")).trim().parse().unwrap()
+    usize::try_from(common::echo::metric(daemon, "echo_daemon_log_dropped_total")).unwrap()
 }

@@ -80,7 +80,7 @@ dhcp: {enabled: false}
 pub struct Daemon {
     pub folder: TempDir,
     pub config: PathBuf,
-    namespace: Option<String>,
+    pub namespace: Option<String>,
 }
 
 impl Daemon {

@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::leases::explained;
-use super::super::{Invocation, Outcome};
+use super::super::{Invocation, Outcome, style};
 use crate::config::{Config, KeyChange, Problem, Report, Side, changes, sockets};
 use crate::dhcp::plan::{Comparison, LeasePlan};
 use crate::dhcp::served_interfaces;
@@ -101,7 +101,7 @@ pub(super) fn run(invocation: &Invocation, args: &PlanArgs) -> Outcome {
         for warning in &plan.warnings {
             eprintln!("{warning}");
         }
-        say(show::text(&plan).trim_end());
+        style::say(show::text(&plan).trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

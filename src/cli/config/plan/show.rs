@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::Table;
 use serde_json::Value;
 
+use super::super::super::style::{self, Tone};
 use super::super::super::table;
 use super::sides::Against;
 use super::{Difference, Plan};
@@ -155,7 +156,7 @@ fn pools(plan: &LeasePlan, out: &mut String) {
 }
 
 fn section(title: &str, rows: &Table, of: usize, out: &mut String) {
-    let _ = writeln!(out, "\n{title}");
+    let _ = writeln!(out, "\n{}", style::mark(Tone::Head, title));
     for line in rows.to_string().lines() {
         let _ = writeln!(out, "  {}", line.trim_end());
     }
