@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use common::dhcp::Client;
-use common::http::{answer, control, request, socket_path, start_with_api, tcp};
+use common::raw::{answer, control, request, socket_path, start_with_api, tcp};
 use common::{Daemon, ECHO, PATIENCE, eventually};
 
 const DHCP: &str = "\
@@ -83,11 +83,16 @@ fn check_labels(labels: &str) {
     }
 }
 
+/// Of a snapshot that was taken after the call.
 #[track_caller]
 fn metrics(daemon: &Daemon) -> Samples {
-    let answer = control(daemon, "GET", "/metrics");
-    assert_eq!(answer.status, 200);
-    parse(&answer.body).1
+    let called = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    eventually("a new snapshot", || {
+        let answer = control(daemon, "GET", "/metrics");
+        assert_eq!(answer.status, 200);
+        let samples = parse(&answer.body).1;
+        (samples["echo_daemon_snapshot_timestamp_seconds"] >= called).then_some(samples)
+    })
 }
 
 /// Fails where a counter of `new` is less than in `old`.

@@ -4,7 +4,7 @@ mod common;
 
 use serde_json::{Value, json};
 
-use common::http::{control, control_raw, request, send};
+use common::raw::{control, control_raw, request, send};
 use common::{Daemon, ECHO};
 
 const PATCH: &str = "application/merge-patch+json";

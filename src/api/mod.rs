@@ -4,7 +4,11 @@
 //! |---|---|
 //! | `GET /v1/status` | [`status`] |
 //! | `GET /v1/config`, `PATCH /v1/config`, `GET /v1/config/origins`, `POST /v1/config/check` | [`mod@config`] |
+//! | `GET /v1/stats` | [`stats`] |
 //! | `POST /v1/reload` | [`reload`] |
+//! | `/v1/leases…` | [`leases`] |
+//! | `GET /v1/explain` | [`explain`] |
+//! | `GET /v1/events` | [`events`] |
 //! | `GET /metrics` | [`metrics`] |
 //! | `GET /v1/openapi.json` | [`openapi`] |
 //!
@@ -15,11 +19,16 @@
 pub mod access;
 pub mod body;
 pub mod config;
+pub mod desk;
+pub mod events;
+pub mod explain;
+pub mod leases;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
 pub mod query;
 pub mod reload;
+pub mod stats;
 pub mod status;
 
 use std::sync::Arc;
@@ -29,9 +38,10 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::config::{Config, Loaded};
-use crate::stats::{PoolSnapshot, Shared, Slot};
+use crate::stats::{PoolPlace, PoolSnapshot, Shared, Slot, StatsCollector};
 
 pub use access::{Owner, Peer};
 use openapi::Routes;
@@ -48,6 +58,8 @@ pub struct State {
     pub config_file: Option<String>,
     /// The shared memory.
     pub shared: Shared,
+    /// Takes a snapshot of the figures once a second.
+    pub collector: Arc<StatsCollector>,
     /// What is served where.
     pub endpoints: Vec<Endpoint>,
     /// The bearer token that writing over TCP needs.
@@ -62,6 +74,12 @@ pub struct State {
     pub reloads: reload::Reloads,
     /// The api process's own figures.
     pub slot: Slot,
+    /// Where work is done that waits for a disk.
+    pub desk: desk::Desk,
+    /// Where events are followed.
+    pub feed: events::Feed,
+    /// Whether the process leaves.
+    pub leaving: watch::Receiver<bool>,
 }
 
 /// A service and where it is served.
@@ -88,7 +106,11 @@ fn all() -> Routes {
     let routes = Routes::default();
     let routes = status::routes(routes);
     let routes = config::routes(routes);
+    let routes = stats::routes(routes);
     let routes = reload::routes(routes);
+    let routes = leases::routes(routes);
+    let routes = explain::routes(routes);
+    let routes = events::routes(routes);
     metrics::routes(routes)
 }
 
@@ -96,9 +118,8 @@ fn all() -> Routes {
 /// so.
 const RESERVED: &str = "(reserved)";
 
-/// The figures of every pool by name, then of the reserved addresses of each subnet; what is beyond the room in the shared
-/// memory is left out.
-pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
+/// Every pool by name, then the reserved addresses of each subnet, and where the keeper puts their figures.
+pub fn pool_places(config: &Config) -> Vec<PoolPlace> {
     let subnets = &config.dhcp.subnets;
     let pools = subnets.iter().flat_map(|subnet| subnet.pools.iter().map(move |pool| (subnet, Some(pool))));
     let reserved = subnets.iter().map(|subnet| (subnet, None));
@@ -106,10 +127,20 @@ pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
         .chain(reserved)
         .enumerate()
         .filter(|(_, (subnet, pool))| pool.is_some() || subnet.hosts.iter().any(|host| host.ip.is_some()))
-        .filter_map(|(index, (subnet, pool))| {
-            let figures = shared.pool(index)?;
+        .map(|(index, (subnet, pool))| {
             let pool = pool.map_or(RESERVED, |pool| &pool.name);
-            Some(PoolSnapshot { subnet: subnet.name.clone(), pool: pool.to_owned(), figures })
+            PoolPlace { subnet: subnet.name.clone(), pool: pool.to_owned(), index }
+        })
+        .collect()
+}
+
+/// The figures of every pool as they are now; what is beyond the room in the shared memory is left out.
+pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
+    let places = pool_places(config).into_iter();
+    places
+        .filter_map(|PoolPlace { subnet, pool, index }| {
+            let figures = shared.pool(index)?;
+            Some(PoolSnapshot { subnet, pool, figures, exhaustion: None })
         })
         .collect()
 }

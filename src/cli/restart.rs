@@ -14,5 +14,5 @@ pub(super) fn run(invocation: &Invocation, args: &RestartArgs) -> Outcome {
     let loaded =
         checked.map_err(|report| format!("{report}\nnothing has changed: a daemon that runs goes on"))?;
     stop::stop(&loaded.config, &args.stop)?;
-    start::run(invocation, &args.start)
+    start::start(invocation, &args.start, args.output.json)
 }

@@ -7,9 +7,11 @@
 
 use std::collections::VecDeque;
 
+use daemon_utils::clock::boot_time;
 use daemon_utils::log::sender;
 use nix::unistd::Pid;
 
+use super::announce::announce;
 use super::settings::InForce;
 use super::transition::{Reason, Verdict};
 use super::watcher::{Stamp, Watcher};
@@ -17,7 +19,7 @@ use super::{Supervisor, preflight, settings};
 use crate::config::{Loaded, Running};
 use crate::event;
 use crate::stats::Counter;
-use crate::workers::{Order, Patch, STALE};
+use crate::workers::{Order, Patch, STALE, logger};
 
 /// Most wishes that wait, over all who asked.
 const MOST_WAITING: usize = 1024;
@@ -113,7 +115,7 @@ impl Supervisor {
                 self.save_overlay(&in_force)?;
             }
             for warning in &in_force.loaded.warnings {
-                event!(ConfigWarning; "{warning}");
+                announce!(self.shared, ConfigWarning; "{warning}");
             }
             self.begin_transition(Reason::Reload, in_force, askers.clone())
         });
@@ -125,7 +127,7 @@ impl Supervisor {
     /// The sources with a patch over them, which nobody has looked at yet.
     fn patched(&self, patch: &Patch) -> Result<Loaded, String> {
         let now = &self.in_force.loaded;
-        if !patch.tag.is_empty() && patch.tag != now.document.tag() {
+        if !patch.tag.is_empty() && patch.tag != now.effective.tag() {
             return Err(format!("{STALE}the configuration is another one by now\nhint: read it again"));
         }
         let value: serde_json::Value =
@@ -187,13 +189,17 @@ impl Supervisor {
                 }
                 let counter = if applied { Counter::ReloadApplied } else { Counter::ReloadRefused };
                 self.shared.slot(0).count(counter);
+                self.shared.reloaded(boot_time(), applied);
                 // First: who has just asked for more wants to read of it.
                 sender::set_levels(settings::levels(&self.in_force.config));
+                sender::set_limits(logger::limits(&self.in_force.config, self.shared));
                 match &verdict {
                     Ok(words) => {
-                        event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");
+                        announce!(self.shared, ConfigReloaded, generation = self.generation; "configuration applied: {words}");
                     }
-                    Err(why) => event!(ConfigRefused; "configuration refused, nothing has changed: {why}"),
+                    Err(why) => {
+                        announce!(self.shared, ConfigRefused; "configuration refused, nothing has changed: {why}");
+                    }
                 }
                 self.watch_as_configured();
                 self.notify_ready();
@@ -235,7 +241,7 @@ impl Supervisor {
         watcher.look();
         // What is under way may have read the file as it is now, or before.
         if self.transition.is_none() && watcher.is_due() {
-            event!(ConfigFileChanged; "the configuration file has changed");
+            announce!(self.shared, ConfigFileChanged; "the configuration file has changed");
             self.ask(Wish::Reload(Vec::new()));
         }
     }

@@ -1,6 +1,8 @@
 //! The configuration with the checks of every layer, and what main derives from it. Used at the start, at each
 //! reload, and by the commands.
 
+mod machine;
+
 use std::collections::HashMap;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -61,6 +63,11 @@ pub(super) fn load_for_start(
 /// The same with this overlay in the place of the one that the state folder holds.
 pub(super) fn load_with_overlay(manager: &ConfigManager, overlay: &Overlay) -> Result<Loaded, Report> {
     manager.load_with_overlay(overlay, options::check, own_addresses)
+}
+
+/// The same with a look at this machine ([`machine`]): for who asks whether a start or a reload would succeed.
+pub fn check(manager: &ConfigManager) -> Result<Loaded, Report> {
+    manager.load_looking(options::check, own_addresses, machine::look)
 }
 
 /// Reservations of addresses that this machine itself has: their clients get others. Only a warning, since the file may

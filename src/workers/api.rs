@@ -5,6 +5,7 @@ mod door;
 mod listen;
 mod places;
 mod refusals;
+mod subject;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,11 +20,12 @@ use tokio::sync::watch;
 
 use super::{Context, Heard, Order, Word, hear};
 use crate::api::access::Guesses;
+use crate::api::desk::Desk;
 use crate::api::reload::Reloads;
-use crate::api::{Endpoint, Owner, Peer, State, router};
+use crate::api::{Endpoint, Owner, Peer, State, events, pool_places, router};
 use crate::config::Loaded;
 use crate::event;
-use crate::stats::{Counter, Snapshot};
+use crate::stats::{Counter, StatsCollector, TICK};
 
 /// What the api process inherits besides its context.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Inputs {
     pub endpoints: Vec<Endpoint>,
 }
 
+/// Threads for work that waits for a disk.
+const BLOCKING: usize = 8;
 /// How long open requests may take once the process has been told to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// A reload that was asked for through this process is waited for even when a newer generation took over.
@@ -51,11 +55,13 @@ const LAST_VERDICT: Duration = Duration::from_secs(90);
 
 /// Serves until main says otherwise. Errors: what keeps it from serving at all.
 pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build();
     let runtime = runtime.map_err(|error| format!("could not start the async runtime: {error}"))?;
-    runtime
-        .block_on(serve(context, inputs))
-        .map_err(|error| format!("could not serve the control API: {error}"))
+    let served = runtime.block_on(serve(context, inputs));
+    // What still waits for a disk must not hold up the end.
+    runtime.shutdown_timeout(FAREWELL);
+    served.map_err(|error| format!("could not serve the control API: {error}"))
 }
 
 async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
@@ -63,9 +69,14 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
     // The handlers outlive no borrow: they get a copy of the channel to ask main through.
     let to_main = context.channel.as_fd().try_clone_to_owned()?;
     let to_main = Channel::from(to_main);
+    let (leave, leaving) = watch::channel(false);
     let state = Arc::new(State {
         config: Arc::clone(&context.config),
         shared: context.shared,
+        collector: Arc::new(StatsCollector::new(
+            context.shared,
+            subject::of(&context.config, pool_places(&context.config)),
+        )),
         endpoints: inputs.endpoints,
         token: inputs.token,
         loaded: inputs.loaded,
@@ -75,17 +86,23 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
         guesses: Guesses::default(),
         slot: context.slot,
         reloads: Reloads::new(move |word| to_main.send(&word.encode())),
+        desk: Desk::default(),
+        feed: events::Feed::default(),
+        leaving: leaving.clone(),
     });
     context.say(&Word::Ready);
-    let (leave, leaving) = watch::channel(false);
     let mut servers = Some((inputs.control, inputs.listen));
     let mut running = tokio::task::JoinSet::new();
     loop {
         match hear(&context.channel)? {
             Heard::Order(Order::Begin) => {
                 if let Some((control, listen)) = servers.take() {
+                    // The first snapshot comes before the first request, the next ones by themselves.
+                    state.collector.tick();
                     start(&mut running, &state, &leaving, control, listen)?;
+                    running.spawn(collect(Arc::clone(&state), leaving.clone()));
                     running.spawn(report(Arc::clone(&state), leaving.clone()));
+                    running.spawn(events::follow(Arc::clone(&state), leaving.clone()));
                 }
             }
             Heard::Order(Order::Verdict(true, words)) => state.reloads.answer(Ok(words)),
@@ -136,6 +153,18 @@ fn own_names() -> Vec<String> {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).into_iter().collect()
 }
 
+/// Takes a snapshot every second, until the process leaves: the history belongs to the next one then.
+async fn collect(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = leaving.wait_for(|leave| *leave) => return Ok(()),
+            _ = ticks.tick() => drop(state.collector.tick()),
+        }
+    }
+}
+
 /// Logs the main figures every `logging.stats_interval`, until the process leaves.
 async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
     let interval = state.config.logging.stats_interval;
@@ -145,7 +174,7 @@ async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Re
         };
         tokio::select! {
             _ = leaving.wait_for(|leave| *leave) => return Ok(()),
-            () = pause => Snapshot::take(state.shared).log(),
+            () = pause => state.collector.latest().log(),
         }
     }
 }

@@ -9,9 +9,11 @@ pub mod dhcp;
 pub mod echo;
 pub mod http;
 pub mod lab;
+pub mod log;
 pub mod netns;
 pub mod octets;
 pub mod proc;
+pub mod raw;
 pub mod site;
 pub mod traffic;
 
@@ -79,7 +81,7 @@ dhcp: {enabled: false}
 pub struct Daemon {
     pub folder: TempDir,
     pub config: PathBuf,
-    namespace: Option<String>,
+    pub namespace: Option<String>,
 }
 
 impl Daemon {

@@ -19,6 +19,7 @@ use super::LAST_VERDICT;
 use super::places::{Places, Waiting, Watched};
 use super::refusals::Refusals;
 use crate::api::Peer;
+use crate::api::events::{self, LongLived};
 
 /// How long a client may take for the head of a request, and be silent between two.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -65,19 +66,35 @@ pub(super) async fn serve<L: Listener<Addr = Peer>>(
     Ok(())
 }
 
+/// Ends when a connection has lasted long enough.
+async fn life(long: &watch::Receiver<bool>) {
+    tokio::time::sleep(LIFETIME).await;
+    // A stream of events ends by itself.
+    if *long.borrow() {
+        tokio::time::sleep(events::LIFETIME).await;
+    }
+}
+
 /// One connection. What breaks it is the client's affair.
 async fn converse<S>(stream: S, routes: Router, mut leaving: watch::Receiver<bool>, state: Arc<Waiting>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (begin, mut begun) = watch::channel(false);
+    let (lengthen, long) = watch::channel(false);
     let routes = TowerToHyperService::new(routes);
     let watched = Arc::clone(&state);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         begin.send_replace(true);
-        let watched = Arc::clone(&watched);
+        let (watched, lengthen) = (Arc::clone(&watched), lengthen.clone());
         let answer = routes.call(request.map(|body| Watched::request(body, Arc::clone(&watched))));
-        async move { Ok::<_, std::convert::Infallible>(answer.await?.map(|body| Watched::answer(body, watched))) }
+        async move {
+            let answer = answer.await?;
+            if answer.extensions().get::<LongLived>().is_some() {
+                lengthen.send_replace(true);
+            }
+            Ok::<_, std::convert::Infallible>(answer.map(|body| Watched::answer(body, watched)))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -91,7 +108,7 @@ where
         // Another client needs the place, and this one has asked nothing.
         () = state.ended() => return,
         _ = leaving.wait_for(|leave| *leave) => (),
-        () = tokio::time::sleep(LIFETIME) => (),
+        () = life(&long) => (),
     }
     // The first request of a connection that has just been accepted is waited for (hyper would close such a one): it
     // may have been sent before the client could know that another process accepts now.
