@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use common::dhcp::Client;
-use common::http::{answer, control, request, socket_path, start_with_api, tcp};
+use common::raw::{answer, control, request, socket_path, start_with_api, tcp};
 use common::{Daemon, ECHO, PATIENCE, eventually};
 
 const DHCP: &str = "\

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use common::http::{control, control_raw, request, socket_path, start_with_api, tcp, tcp_raw};
-use common::{Daemon, ECHO, PATIENCE, text};
+use common::raw::{control, control_raw, request, socket_path, start_with_api, tcp, tcp_raw};
+use common::{Daemon, ECHO, PATIENCE, eventually, text};
 
 // --- who may -------------------------------------------------------------------------------------------
 
@@ -114,8 +114,8 @@ fn the_control_socket_asks_who_connected_whatever_the_permissions_of_its_file() 
     assert!(ask_as(&daemon, 12345, 12345, "--groups=4710,4711").starts_with("HTTP/1.1 200"));
     assert!(ask_as(&daemon, 0, 0, "--clear-groups").starts_with("HTTP/1.1 200"));
     daemon.wait_log(&["API_DENIED", "uid 12345"]);
-    let metrics = control(&daemon, "GET", "/metrics").body;
-    assert!(metrics.contains("security_events_total{event=\"api_peer_forbidden\"} 1"), "{metrics}");
+    let counted = "security_events_total{event=\"api_peer_forbidden\"} 1";
+    eventually("it is counted", || control(&daemon, "GET", "/metrics").body.contains(counted).then_some(()));
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn an_address_that_guesses_tokens_has_to_wait() {
     assert_eq!(control(&daemon, "POST", "/v1/reload").status, 200);
     daemon.wait_log(&["API_DENIED", "wrong token"]);
     assert!(daemon.log().matches("API_DENIED").count() < 5, "each guess has a line of its own");
-    let metrics = control(&daemon, "GET", "/metrics").body;
-    assert!(metrics.contains("security_events_total{event=\"api_token_wrong\"} 10"), "{metrics}");
+    let counted = "security_events_total{event=\"api_token_wrong\"} 10";
+    eventually("it is counted", || control(&daemon, "GET", "/metrics").body.contains(counted).then_some(()));
 }
 
 #[test]

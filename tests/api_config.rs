@@ -4,7 +4,7 @@ mod common;
 
 use serde_json::{Value, json};
 
-use common::http::{control, control_raw, request, send};
+use common::raw::{control, control_raw, request, send};
 use common::{Daemon, ECHO};
 
 const PATCH: &str = "application/merge-patch+json";
@@ -13,7 +13,7 @@ const PATCH: &str = "application/merge-patch+json";
 fn the_configuration_is_read_with_its_tag_and_its_origins() {
     let daemon = Daemon::start(ECHO);
     let config = control(&daemon, "GET", "/v1/config");
-    assert_eq!((config.status, &config.json()["tcp"]["address"]), (200, &json!("127.0.0.1")));
+    assert_eq!((config.status, &config.json()["tcp"]["address"]), (200, &json!(["127.0.0.1"])));
     assert_eq!(config.fields["cache-control"], "no-store");
     let tag = config.fields["etag"].clone();
     assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");

@@ -70,12 +70,12 @@ pub async fn show(
     request: Request,
 ) -> Result<Response, Problem> {
     Query::read(request.uri().query(), &[])?;
-    let own = tag::quoted(&state.loaded.document.tag());
+    let own = tag::quoted(&state.loaded.effective.tag());
     let fields = [(header::ETAG, own.clone())];
     if tag::lists(request.headers(), header::IF_NONE_MATCH)?.is_some_and(|tags| tags.name_weakly(&own)) {
         return Ok((StatusCode::NOT_MODIFIED, fields).into_response());
     }
-    Ok((fields, Json(&state.loaded.document.values)).into_response())
+    Ok((fields, Json(&state.loaded.effective.values)).into_response())
 }
 
 /// Answers `GET /v1/config/origins`.
@@ -84,7 +84,7 @@ pub async fn origins(
     request: Request,
 ) -> Result<Json<BTreeMap<String, Place>>, Problem> {
     Query::read(request.uri().query(), &[])?;
-    Ok(Json(state.loaded.document.origins.clone()))
+    Ok(Json(state.loaded.effective.origins.clone()))
 }
 
 /// Answers `GET /v1/config/overlay`.

@@ -1,15 +1,13 @@
-//! A client of HTTP/1.1 by hand, over both doors of the control API.
+//! A client of HTTP/1.1 by hand, over the control socket and over TCP: whole answers, and streams of events.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{BASE, Daemon, ECHO, PATIENCE};
+use super::{Daemon, PATIENCE};
 
 /// An answer: status, header fields in lower case, body.
 #[derive(Debug)]
@@ -25,7 +23,14 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Checks that this is a problem document (RFC 9457) of this status.
+    /// The JSON of an answer of this status.
+    #[track_caller]
+    pub fn is(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        self.json()
+    }
+
+    /// Checks that this is a problem document (RFC 9457) of this status; it.
     #[track_caller]
     pub fn is_problem(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
@@ -37,88 +42,173 @@ impl Answer {
     }
 }
 
-/// Reads one answer to the end of the connection.
+fn head(reader: &mut impl BufRead) -> (u16, BTreeMap<String, String>) {
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let status = line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("no answer: {line:?}"))[..3].parse();
+    let mut fields = BTreeMap::new();
+    loop {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        fields.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    (status.unwrap(), fields)
+}
+
+fn connect(daemon: &Daemon) -> UnixStream {
+    let stream = UnixStream::connect(daemon.folder.path().join("run/control.sock")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn request(method: &str, path: &str, more: &str, body: &str) -> String {
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}{length}\r\n{body}")
+}
+
 #[track_caller]
-pub fn answer(mut stream: impl Read) -> Answer {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    let whole = String::from_utf8(bytes).unwrap();
-    let (head, body) = whole.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {whole:?}"));
-    let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap();
-    let status = status.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();
-    let field = |line: &str| {
-        let (name, value) = line.split_once(':').unwrap();
-        (name.to_ascii_lowercase(), value.trim().to_owned())
-    };
-    let fields: BTreeMap<String, String> = lines.map(field).collect();
-    let length = fields.get("content-length").map(|length| length.parse::<usize>().unwrap());
-    let expected = if matches!(status, 204 | 304) { None } else { Some(body.len()) };
-    assert_eq!(length, expected, "the body is not whole: {whole}");
-    Answer { status, fields, body: body.to_owned() }
-}
-
-pub fn request(method: &str, path: &str, more: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n")
-}
-
-pub fn socket_path(daemon: &Daemon) -> PathBuf {
-    daemon.folder.path().join("run/control.sock")
+fn answer(stream: impl Read) -> Answer {
+    let mut reader = BufReader::new(stream);
+    let (status, fields) = head(&mut reader);
+    let mut body = String::new();
+    reader.read_to_string(&mut body).unwrap();
+    Answer { status, fields, body }
 }
 
 /// Asks over the control socket.
 #[track_caller]
-pub fn control(daemon: &Daemon, method: &str, path: &str) -> Answer {
-    let mut stream = UnixStream::connect(socket_path(daemon)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request(method, path, "").as_bytes()).unwrap();
+pub fn ask(daemon: &Daemon, method: &str, path: &str) -> Answer {
+    let mut stream = connect(daemon);
+    stream.write_all(request(method, path, "", "").as_bytes()).unwrap();
     answer(stream)
 }
 
-/// Asks over TCP.
+/// `GET` over the control socket.
 #[track_caller]
-pub fn tcp(server: SocketAddr, method: &str, path: &str, more: &str) -> Answer {
+pub fn get(daemon: &Daemon, path: &str) -> Answer {
+    ask(daemon, "GET", path)
+}
+
+/// `POST` of JSON over the control socket.
+#[track_caller]
+pub fn post(daemon: &Daemon, path: &str, body: &Value) -> Answer {
+    let mut stream = connect(daemon);
+    let body = body.to_string();
+    stream.write_all(request("POST", path, "Content-Type: application/json\r\n", &body).as_bytes()).unwrap();
+    answer(stream)
+}
+
+/// `GET` over TCP, with further header lines.
+#[track_caller]
+pub fn over_tcp(server: SocketAddr, path: &str, more: &str) -> Answer {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request(method, path, more).as_bytes()).unwrap();
+    stream.write_all(request("GET", path, more, "").as_bytes()).unwrap();
     answer(stream)
 }
 
-/// A daemon whose API listens as this YAML says.
-pub fn start_with_api(api: &str, token: Option<&str>) -> Daemon {
-    let daemon = Daemon::prepare("");
-    let base = BASE.replace("api: {listen: null}", &format!("api: {api}"));
-    assert_ne!(base, BASE);
-    fs::write(&daemon.config, format!("{base}{ECHO}")).unwrap();
-    if let Some(token) = token {
-        fs::write(daemon.folder.path().join("token"), token).unwrap();
+/// A stream of events that is open.
+pub struct Events {
+    reader: BufReader<UnixStream>,
+    /// What came and was not asked for yet.
+    text: String,
+    pub last_id: String,
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Told {
+    pub event: String,
+    pub data: Value,
+}
+
+impl Events {
+    /// Follows from now on: when this returns, all that happens will be told.
+    #[track_caller]
+    pub fn follow(daemon: &Daemon, query: &str) -> Self {
+        Self::open(daemon, query, "").unwrap_or_else(|status| panic!("status {status}"))
     }
-    daemon.run_ok(&["start"]);
-    daemon
-}
 
-/// Says these bytes over the control socket and reads the answer.
-#[track_caller]
-pub fn control_raw(daemon: &Daemon, bytes: &[u8]) -> Answer {
-    let mut stream = UnixStream::connect(socket_path(daemon)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // The server may refuse before it has read everything.
-    let _ = stream.write_all(bytes);
-    answer(stream)
-}
+    /// Follows from behind an event.
+    #[track_caller]
+    pub fn resume(daemon: &Daemon, query: &str, id: &str) -> Self {
+        let more = format!("Last-Event-ID: {id}\r\n");
+        Self::open(daemon, query, &more).unwrap_or_else(|status| panic!("status {status}"))
+    }
 
-/// The same over TCP.
-#[track_caller]
-pub fn tcp_raw(server: SocketAddr, bytes: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(server).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let _ = stream.write_all(bytes);
-    answer(stream)
-}
+    /// The same; the status where there is no stream.
+    pub fn open(daemon: &Daemon, query: &str, more: &str) -> Result<Self, u16> {
+        let mut stream = connect(daemon);
+        stream.write_all(request("GET", &format!("/v1/events{query}"), more, "").as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let (status, fields) = head(&mut reader);
+        if status != 200 {
+            return Err(status);
+        }
+        assert_eq!(fields["content-type"], "text/event-stream");
+        assert_eq!(fields["transfer-encoding"], "chunked");
+        let mut events = Self { reader, text: String::new(), last_id: String::new() };
+        while events.last_id.is_empty() {
+            events.block().expect("no first id");
+        }
+        Ok(events)
+    }
 
-/// A request with a body, over the control socket.
-#[track_caller]
-pub fn send(daemon: &Daemon, method: &str, path: &str, media_type: &str, more: &str, body: &str) -> Answer {
-    let more = format!("Content-Type: {media_type}\r\nContent-Length: {}\r\n{more}", body.len());
-    control_raw(daemon, format!("{}{body}", request(method, path, &more)).as_bytes())
+    /// Reads one chunk; false at the end.
+    fn chunk(&mut self) -> bool {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        let length =
+            usize::from_str_radix(line.trim_end(), 16).unwrap_or_else(|_| panic!("no chunk: {line:?}"));
+        let mut bytes = vec![0; length + 2];
+        self.reader.read_exact(&mut bytes).unwrap();
+        assert!(bytes.ends_with(b"\r\n"));
+        self.text.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
+        length > 0
+    }
+
+    /// The next block of lines, with its event if it is one; none at the end.
+    fn block(&mut self) -> Option<Option<Told>> {
+        let end = loop {
+            if let Some(end) = self.text.find("\n\n") {
+                break end;
+            }
+            if !self.chunk() {
+                return None;
+            }
+        };
+        let block: String = self.text.drain(..end + 2).collect();
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        if let Some(id) = field("id: ") {
+            self.last_id = id;
+        }
+        let data = field("data: ").map(|data| serde_json::from_str(&data).unwrap());
+        Some(data.map(|data| Told { event: field("event: ").unwrap(), data }))
+    }
+
+    /// The next event; none where the stream has ended.
+    pub fn next(&mut self) -> Option<Told> {
+        loop {
+            if let Some(told) = self.block()? {
+                return Some(told);
+            }
+        }
+    }
+
+    /// Passes over events until one is of this ID.
+    #[track_caller]
+    pub fn until(&mut self, event: &str) -> Told {
+        loop {
+            let told = self.next().unwrap_or_else(|| panic!("the stream ended without {event}"));
+            if told.event == event {
+                return told;
+            }
+        }
+    }
+
+    /// Reads to the end of the stream.
+    pub fn drain(&mut self) -> Vec<Told> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
 }

@@ -14,6 +14,7 @@ pub mod log;
 pub mod netns;
 pub mod octets;
 pub mod proc;
+pub mod raw;
 pub mod site;
 pub mod traffic;
 

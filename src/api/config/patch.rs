@@ -59,7 +59,7 @@ async fn run(
 ) -> Result<Response, Problem> {
     Query::read(request.uri().query(), &[])?;
     body::media_type(request.headers(), &MEDIA_TYPES, header::HeaderName::from_static("accept-patch"))?;
-    let tag = expected(request.headers(), &state.loaded.document.tag())?;
+    let tag = expected(request.headers(), &state.loaded.effective.tag())?;
     let text = body::read(request, body::SMALL).await?;
     let patch = Value::Object(body::json_object(&text)?).to_string();
     // One byte lies between the two.
