@@ -3,8 +3,8 @@
 //! | path | file |
 //! |---|---|
 //! | `GET /v1/status` | [`status`] |
-//! | `GET /v1/config`, `PATCH /v1/config`, `GET /v1/config/origins`, `POST /v1/config/check` | [`mod@config`] |
 //! | `GET /v1/stats` | [`stats`] |
+//! | `GET /v1/config`, `PATCH /v1/config`, `GET /v1/config/origins`, `POST /v1/config/check` | [`mod@config`] |
 //! | `POST /v1/reload` | [`reload`] |
 //! | `/v1/leases…` | [`leases`] |
 //! | `GET /v1/explain` | [`explain`] |
@@ -76,6 +76,8 @@ pub struct State {
     pub slot: Slot,
     /// Where work is done that waits for a disk.
     pub desk: desk::Desk,
+    /// Where dry runs are made: one at a time, since each reads all leases.
+    pub study: desk::Desk,
     /// Where events are followed.
     pub feed: events::Feed,
     /// Whether the process leaves.
@@ -105,8 +107,8 @@ pub fn router(state: Arc<State>) -> Router {
 fn all() -> Routes {
     let routes = Routes::default();
     let routes = status::routes(routes);
-    let routes = config::routes(routes);
     let routes = stats::routes(routes);
+    let routes = config::routes(routes);
     let routes = reload::routes(routes);
     let routes = leases::routes(routes);
     let routes = explain::routes(routes);

@@ -87,6 +87,7 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
         slot: context.slot,
         reloads: Reloads::new(move |word| to_main.send(&word.encode())),
         desk: Desk::default(),
+        study: Desk::of(1),
         feed: events::Feed::default(),
         leaving: leaving.clone(),
     });
@@ -148,11 +149,6 @@ fn start(
     Ok(())
 }
 
-/// What this machine is called, by which its own users may call the API.
-fn own_names() -> Vec<String> {
-    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).into_iter().collect()
-}
-
 /// Takes a snapshot every second, until the process leaves: the history belongs to the next one then.
 async fn collect(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
@@ -163,6 +159,11 @@ async fn collect(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::R
             _ = ticks.tick() => drop(state.collector.tick()),
         }
     }
+}
+
+/// What this machine is called, by which its own users may call the API.
+fn own_names() -> Vec<String> {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).into_iter().collect()
 }
 
 /// Logs the main figures every `logging.stats_interval`, until the process leaves.

@@ -3,11 +3,12 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
 
+pub mod api;
 pub mod cable;
 pub mod crowd;
 pub mod dhcp;
 pub mod echo;
-pub mod http;
+
 pub mod lab;
 pub mod log;
 pub mod netns;
