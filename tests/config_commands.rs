@@ -156,7 +156,10 @@ fn as_json_values_and_origins_stand_side_by_side() {
     let shown: Value = serde_json::from_str(&stdout(&run(&["config", "show", "--json"], &file))).unwrap();
     assert_eq!(shown["values"]["tcp"]["port"], 9000);
     assert_eq!(shown["values"]["udp"]["udp_port"], 8889);
-    assert_eq!(shown["origins"]["tcp.port"], json!({"source": "file", "file": file, "line": 1, "column": 13}));
+    assert_eq!(
+        shown["origins"]["tcp.port"],
+        json!({"source": "file", "file": file, "line": 1, "column": 13})
+    );
     assert_eq!(shown["origins"]["udp.udp_port"], json!({"source": "default"}));
 }
 
@@ -335,8 +338,14 @@ fn schema_and_daemon_agree_about_every_key() {
     });
     base["dhcp"]["subnets"]["null"]["interface"] = Value::Null;
     base["dhcp"]["options"] = json!({});
+    let mut kinds = Vec::new();
     for option in options::table::table() {
-        if let (_, Some(example)) = option.kind.described() {
+        let words = option.kind.described();
+        if let (_, Some(example)) = words
+            && !kinds.contains(&words)
+        {
+            // One option of each kind.
+            kinds.push(words);
             base["dhcp"]["options"][option.name] = tree(example);
         }
     }
@@ -350,12 +359,15 @@ fn schema_and_daemon_agree_about_every_key() {
     let accepts = |document: &Value| read(document).is_ok();
     let mut places = Vec::new();
     leaves(&base, &mut Vec::new(), &mut places);
-    assert!(places.len() > 150, "hardly any key was found: {places:?}");
+    assert!(places.len() > 120, "hardly any key was found: {places:?}");
     let (mut documents, mut cases) = (Vec::new(), Vec::new());
-    for place in &places {
-        // All options of one kind are alike.
+    for (turn, place) in places.iter().enumerate() {
         let is_option = place.iter().any(|word| word == "options");
         for (number, value) in certain.iter().chain(&further).enumerate() {
+            // A load takes its time: the values take turns, so that many keys meet each of them.
+            if number >= certain.len() && !(number + turn).is_multiple_of(6) {
+                continue;
+            }
             let document = with(&base, place, value);
             let accepted = accepts(&document);
             let must_refuse = !accepted && number < certain.len() && !is_option;
