@@ -5,7 +5,8 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -112,10 +113,208 @@ fn good_file_and_shipped_files_pass() {
     );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     for file in ["config/config.yaml", "config/lab.yaml"] {
-        let output = run_in(folder, file, &["check"]);
+        // Whoever has the usual ports on this machine is no fault of the file, nor is an interface that scripts/lab makes.
+        let any = ["tcp.port=0", "udp.udp_port=0", "api.listen=null", "dhcp.port=0", "dhcp.enabled=false"];
+        let any = any.iter().take(if file.ends_with("lab.yaml") { 5 } else { 4 });
+        let flags: Vec<&str> = any.flat_map(|flag| ["--set", *flag]).collect();
+        let output = run_in(folder, file, &[&["check"], flags.as_slice()].concat());
         assert!(output.status.success(), "{file}: {}", text(&output));
         assert!(output.stderr.is_empty(), "{file} has warnings: {}", text(&output));
     }
+}
+
+// --- the machine -----------------------------------------------------------------------------------------
+
+/// A file that this machine has nothing against, with these lines.
+fn local(lines: &str) -> String {
+    let folders = "daemon: {pid_file: run/p, control_socket: run/c, state_dir: state, user: nobody}\n";
+    format!("{folders}logging: {{log_file: log/l}}\n{lines}")
+}
+
+#[test]
+fn ports_of_other_programs_are_refused_by_check_with_who_has_them() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let any = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let api = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = |address: std::io::Result<std::net::SocketAddr>| address.unwrap().port();
+    let (tcp, udp, dhcp, api) =
+        (port(tcp.local_addr()), port(udp.local_addr()), port(any.local_addr()), port(api.local_addr()));
+    // The sockets stay open until the end of the test.
+    let said = refused(
+        &local(&format!(
+            "tcp: {{address: 127.0.0.1, port: {tcp}}}\nudp: {{address: 127.0.0.1, port: {udp}}}\napi: {{listen: \"127.0.0.1:{api}\"}}\n\
+             dhcp: {{interfaces: [lo], port: {dhcp}, subnets: {{a: {{network: 127.0.0.0/8}}}}}}\n"
+        )),
+        &[],
+    );
+    let me = std::process::id();
+    for (line, key, protocol, place) in [
+        (3, "tcp.port", format!("TCP port {tcp}"), " of 127.0.0.1"),
+        (4, "udp.udp_port", format!("UDP port {udp}"), " of 127.0.0.1"),
+        (5, "api.listen", format!("TCP port {api}"), " of 127.0.0.1"),
+        (6, "dhcp.port", format!("UDP port {dhcp}"), " on lo"),
+    ] {
+        let start = format!("c.yaml:{line}: {key}: {protocol}{place} is in use by ");
+        let line = said.lines().find(|line| line.starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("no {start} in\n{said}"));
+        assert!(line.ends_with(&format!("(PID {me})")), "{line}");
+    }
+    assert_eq!(said.matches("hint: stop it, or choose another port").count(), 4, "{said}");
+    drop((any, said));
+}
+
+#[test]
+fn check_of_a_running_daemon_is_clean_and_that_of_another_one_in_its_place_is_not() {
+    // An address of this test's own, so that nobody else has the port there.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = format!("127.77.{high}.{}", low.clamp(1, 254));
+    let yaml = format!(
+        "tcp: {{address: {address}, port: 8888}}\nudp: {{address: {address}, port: 8889}}\ndhcp: {{enabled: false}}\n"
+    );
+    let daemon = Daemon::start(&yaml);
+    let output = daemon.run(&["check"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
+    // Another daemon, with files of its own, wants the same port.
+    let other = Daemon::prepare(&yaml);
+    let output = other.run(&["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    for service in ["tcp.port: TCP port 8888", "udp.udp_port: UDP port 8889"] {
+        let by = format!("{service} of {address} is in use by echo-daemon");
+        assert!(said.contains(&by) && said.contains(&format!("(PID {})", daemon.pid())), "{said}");
+    }
+}
+
+#[test]
+fn paths_that_cannot_be_made_are_refused_by_check() {
+    let folder = folder();
+    fs::write(folder.path().join("file"), "").unwrap();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    fs::create_dir(folder.path().join("other")).unwrap();
+    let yaml = "daemon: {pid_file: file/run/p, control_socket: folder, state_dir: file, user: nobody}
+logging: {log_file: /proc/x/log, json: {enabled: true, file: other}}
+tcp: {enabled: false}
+udp: {enabled: false}
+api: {listen: null}
+dhcp: {enabled: false}
+";
+    fs::write(folder.path().join("c.yaml"), yaml).unwrap();
+    let output = run_in(folder.path(), "c.yaml", &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for line in [
+        format!("c.yaml:1: daemon.pid_file: {} is not a folder", at("file")),
+        format!("c.yaml:1: daemon.control_socket: {} is a folder", at("folder")),
+        format!("c.yaml:1: daemon.state_dir: {} is not a folder", at("file")),
+        "c.yaml:2: logging.log_file: /proc is the kernel's and holds no files of others".to_owned(),
+        format!("c.yaml:2: logging.json.file: {} is a folder", at("other")),
+    ] {
+        assert!(said.contains(&format!("{line}\n")), "no {line} in\n{said}");
+    }
+    assert_eq!(said.matches("hint: name another place").count(), 5, "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "a check makes nothing");
+}
+
+#[test]
+fn state_folder_that_the_workers_may_not_enter_is_refused_by_check() {
+    if !common::is_root("state_folder_that_the_workers_may_not_enter_is_refused_by_check") {
+        return;
+    }
+    let folder = folder();
+    let private = folder.path().join("private");
+    fs::create_dir(&private).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    let yaml = local("tcp: {port: 0}\nudp: {port: 0}\napi: {listen: null}\ndhcp: {interfaces: [lo], port: 0, subnets: {a: {network: 127.0.0.0/8}}}\n")
+        .replace("state_dir: state", "state_dir: private/state");
+    fs::write(folder.path().join("c.yaml"), yaml).unwrap();
+    let output = run_in(folder.path(), "c.yaml", &["check"]);
+    let reason =
+        format!("daemon.state_dir: {} is closed to user nobody, as whom the workers run", private.display());
+    assert!(!output.status.success() && text(&output).contains(&reason), "{}", text(&output));
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(run_in(folder.path(), "c.yaml", &["check"]).status.success());
+}
+
+#[test]
+fn path_that_only_another_user_may_write_is_a_warning() {
+    if !common::is_root("path_that_only_another_user_may_write_is_a_warning") {
+        return;
+    }
+    let folder = folder();
+    let yaml = local("tcp: {port: 0}\nudp: {port: 0}\napi: {listen: null}\ndhcp: {enabled: false}\n");
+    fs::write(folder.path().join("c.yaml"), yaml).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", BINARY, "-c", "c.yaml", "check"]);
+    let output = command.current_dir(folder.path()).output().unwrap();
+    let said = text(&output);
+    if said.contains("Permission denied") && said.contains("setpriv") {
+        eprintln!("skipped: another user cannot reach {BINARY}");
+        return;
+    }
+    assert!(output.status.success(), "{said}");
+    let reason = format!(
+        "c.yaml:1: warning: daemon.state_dir: this user may not write there: {}: permission denied",
+        folder.path().display()
+    );
+    assert!(said.contains(&reason), "{said}");
+}
+
+#[test]
+fn missing_interfaces_are_warnings_with_those_that_are_there() {
+    let yaml = local(
+        "tcp: {port: 0}\nudp: {port: 0}\napi: {listen: null}\ndhcp: {interfaces: [lo, nosuch0], port: 0, subnets: {a: {network: 127.0.0.0/8}}}\n",
+    );
+    let output = run_on(&yaml, &["check"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let said = text(&output);
+    assert!(
+        said.contains("c.yaml:6: warning: dhcp.interfaces[1]: there is no interface nosuch0\n"),
+        "{said}"
+    );
+    assert!(said.contains("hint: it is served as soon as it is there; this machine has "), "{said}");
+}
+
+#[test]
+fn token_file_must_be_there_and_be_kept_to_oneself() {
+    let folder = folder();
+    let token = folder.path().join("token");
+    let yaml = local(
+        "tcp: {port: 0}\nudp: {port: 0}\napi: {listen: null, token_file: token}\ndhcp: {enabled: false}\n",
+    );
+    fs::write(folder.path().join("c.yaml"), yaml).unwrap();
+    let check = || {
+        let output = run_in(folder.path(), "c.yaml", &["check"]);
+        (output.status.success(), text(&output))
+    };
+    let (good, said) = check();
+    let reason = format!("c.yaml:5: api.token_file: {} could not be read: no such file", token.display());
+    assert!(!good && said.contains(&reason) && said.contains("hint: make it: (umask 077;"), "{said}");
+    fs::write(&token, "\n").unwrap();
+    assert!(check().1.contains("token is empty"), "{}", check().1);
+    fs::write(&token, "secret\n").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
+    let (good, said) = check();
+    let reason = format!(
+        "c.yaml:5: warning: api.token_file: everybody on this machine can read or change {}",
+        token.display()
+    );
+    assert!(good && said.contains(&reason) && said.contains("hint: chmod 600 "), "{said}");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(!check().1.contains("warning"), "{}", check().1);
+}
+
+#[test]
+fn address_of_another_machine_is_refused_by_check() {
+    let yaml = local(
+        "tcp: {address: 192.0.2.77, port: 0}\nudp: {address: 192.0.2.77, port: 9999}\napi: {listen: null}\ndhcp: {enabled: false}\n",
+    );
+    let said = refused(&yaml, &[]);
+    assert!(
+        said.contains("c.yaml:4: udp.udp_port: no interface of this machine has the address 192.0.2.77"),
+        "{said}"
+    );
 }
 
 #[test]

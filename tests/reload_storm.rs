@@ -122,7 +122,7 @@ fn exchange(port: u16, leased: &Leased) -> Result<(), String> {
 /// The round whose configuration made this answer: all of it must be of that one.
 fn of_one_round(ack: &Message) -> Result<u32, String> {
     let name = match ack.opts().get(OptionCode::DomainName) {
-        Some(DhcpOption::DomainName(name)) => name.to_string(),
+        Some(DhcpOption::DomainName(name)) => name.clone(),
         other => return Err(format!("domain name {other:?}")),
     };
     let time = match ack.opts().get(OptionCode::AddressLeaseTime) {

@@ -3,30 +3,46 @@
 //! | path | file |
 //! |---|---|
 //! | `GET /v1/status` | [`status`] |
+//! | `GET /v1/stats` | [`stats`] |
 //! | `POST /v1/reload` | [`reload`] |
+//! | `/v1/leases…` | [`leases`] |
+//! | `GET /v1/explain` | [`explain`] |
+//! | `GET /v1/events` | [`events`] |
 //! | `GET /metrics` | [`metrics`] |
 //!
-//! Who may do what is decided once, in [`access`]. Errors are RFC 9457 problem documents ([`problem`]).
+//! Who may do what is decided once, in [`access`]. Errors are RFC 9457 problem documents ([`problem`]). A resource adds
+//! its routes, each with its description, by a function `routes` ([`openapi`]), and reads what it is asked with the
+//! same tables ([`query`]).
 
 pub mod access;
+pub mod body;
+pub mod desk;
+pub mod events;
+pub mod explain;
+pub mod leases;
 pub mod metrics;
+pub mod openapi;
 pub mod problem;
+pub mod query;
 pub mod reload;
+pub mod stats;
 pub mod status;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{Method, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::middleware;
-use axum::response::Response;
-use axum::routing::{get, post};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use crate::config::{Config, Document};
-use crate::stats::{PoolSnapshot, Shared};
+use crate::config::{Config, Loaded};
+use crate::stats::{PoolPlace, PoolSnapshot, Shared, StatsCollector};
 
 pub use access::Door;
+use openapi::Routes;
+use problem::Problem;
 
 /// What every request can see.
 #[derive(Debug)]
@@ -34,21 +50,29 @@ pub struct State {
     /// The configuration in force.
     pub config: Arc<Config>,
     /// The same as it was said, with the origin of each value.
-    pub document: Arc<Document>,
+    pub loaded: Arc<Loaded>,
     /// The file that it was read from.
     pub config_file: Option<String>,
     /// The shared memory.
     pub shared: Shared,
+    /// Takes a snapshot of the figures once a second.
+    pub collector: Arc<StatsCollector>,
     /// What is served where.
     pub endpoints: Vec<Endpoint>,
     /// The bearer token that writing over TCP needs.
     pub token: Option<String>,
     /// The way to main.
     pub reloads: reload::Reloads,
+    /// Where work is done that waits for a disk.
+    pub desk: desk::Desk,
+    /// Where events are followed.
+    pub feed: events::Feed,
+    /// Whether the process leaves.
+    pub leaving: watch::Receiver<bool>,
 }
 
 /// A service and where it is served.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoint {
     /// `tcp`, `udp`, `dhcp`, `api` or `control`.
     pub service: String,
@@ -62,23 +86,28 @@ pub fn router(state: Arc<State>, door: Door) -> Router {
         let state = Arc::clone(&state);
         middleware::from_fn(move |request, next| access::check(Arc::clone(&state), door, request, next))
     };
-    Router::new()
-        .route("/v1/status", get(status::show))
-        .route("/v1/reload", post(reload::run))
-        .route("/metrics", get(metrics::show))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(check)
-        .with_state(state)
+    let (router, _) = all().finish();
+    router.fallback(not_found).layer(check).with_state(state)
+}
+
+/// Every resource with its description.
+fn all() -> Routes {
+    let routes = Routes::default();
+    let routes = status::routes(routes);
+    let routes = stats::routes(routes);
+    let routes = reload::routes(routes);
+    let routes = leases::routes(routes);
+    let routes = explain::routes(routes);
+    let routes = events::routes(routes);
+    metrics::routes(routes)
 }
 
 /// What stands in the place of a pool's name for the addresses that hosts of a subnet have reserved. No pool can be named
 /// so.
 const RESERVED: &str = "(reserved)";
 
-/// The figures of every pool by name, then of the reserved addresses of each subnet; what is beyond the room in the shared
-/// memory is left out.
-pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
+/// Every pool by name, then the reserved addresses of each subnet, and where the keeper puts their figures.
+pub fn pool_places(config: &Config) -> Vec<PoolPlace> {
     let subnets = &config.dhcp.subnets;
     let pools = subnets.iter().flat_map(|subnet| subnet.pools.iter().map(move |pool| (subnet, Some(pool))));
     let reserved = subnets.iter().map(|subnet| (subnet, None));
@@ -86,18 +115,24 @@ pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
         .chain(reserved)
         .enumerate()
         .filter(|(_, (subnet, pool))| pool.is_some() || subnet.hosts.iter().any(|host| host.ip.is_some()))
-        .filter_map(|(index, (subnet, pool))| {
-            let figures = shared.pool(index)?;
+        .map(|(index, (subnet, pool))| {
             let pool = pool.map_or(RESERVED, |pool| &pool.name);
-            Some(PoolSnapshot { subnet: subnet.name.clone(), pool: pool.to_owned(), figures })
+            PoolPlace { subnet: subnet.name.clone(), pool: pool.to_owned(), index }
         })
         .collect()
 }
 
-async fn not_found(uri: Uri) -> Response {
-    problem::response(404, "Not found", &format!("there is nothing at {}", uri.path()))
+/// The figures of every pool as they are now; what is beyond the room in the shared memory is left out.
+pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
+    let places = pool_places(config).into_iter();
+    places
+        .filter_map(|PoolPlace { subnet, pool, index }| {
+            let figures = shared.pool(index)?;
+            Some(PoolSnapshot { subnet, pool, figures, exhaustion: None })
+        })
+        .collect()
 }
 
-async fn method_not_allowed(method: Method, uri: Uri) -> Response {
-    problem::response(405, "Method not allowed", &format!("{} does not take {method}", uri.path()))
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
 }

@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Json;
 use axum::extract;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::openapi::{Operation, Routes};
 use super::{State, problem};
 
 /// A configuration that was applied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Applied {
     /// Always true; a refusal is a problem document.
     pub applied: bool,
@@ -61,6 +63,18 @@ impl Reloads {
         (self.ask)();
         receiver
     }
+}
+
+/// Adds the routes of this file.
+pub fn routes(routes: Routes) -> Routes {
+    let reload = Operation::post("/v1/reload", "configuration", "Read the configuration anew")
+        .describes(
+            "All or nothing: what does not check out changes nothing. The answer waits for the verdict.",
+        )
+        .answers::<Applied>(200, "It is in force.")
+        .fails(422, "The configuration is refused; the former one stays in force.")
+        .fails(503, "The daemon is stopping.");
+    routes.add(reload, run)
 }
 
 /// Answers `POST /v1/reload`.

@@ -6,14 +6,16 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract;
 use daemon_utils::clock;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::openapi::{Operation, Routes};
 use super::{Endpoint, State, pools};
 use crate::stats::{Gauge, POOL_STATES, Slot};
 use crate::workers::Kind;
 
 /// The daemon as it is now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of the program.
     pub version: String,
@@ -38,7 +40,7 @@ pub struct Status {
 }
 
 /// A process of the daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
     /// Name as in `ps`.
     pub name: String,
@@ -53,7 +55,7 @@ pub struct Process {
 }
 
 /// A pool and its use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pool {
     /// Name of its subnet.
     pub subnet: String,
@@ -65,6 +67,13 @@ pub struct Pool {
     pub free: u64,
     /// Leases by state.
     pub leases: std::collections::BTreeMap<String, u64>,
+}
+
+/// Adds the routes of this file.
+pub fn routes(routes: Routes) -> Routes {
+    let show_status = Operation::get("/v1/status", "daemon", "What runs, since when, serving what")
+        .answers::<Status>(200, "The daemon as it is now.");
+    routes.add(show_status, show)
 }
 
 /// Answers `GET /v1/status`.

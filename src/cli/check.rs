@@ -1,28 +1,29 @@
-//! `check`: the configuration with every check of every layer; all mistakes at once.
+//! `check`: the configuration with every check of every layer and a look at this machine; all mistakes at once.
 
 use std::process::ExitCode;
 
-use super::{Invocation, Outcome, OutputArgs};
+use super::style::{self, Tone};
+use super::{Invocation, Outcome, OutputArgs, say_json};
 use crate::config::Report;
-use crate::supervisor::{say, settings};
+use crate::supervisor::settings;
 
 pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
     let manager = invocation.manager()?;
-    let (report, good) = match settings::load(&manager) {
+    let (report, good) = match settings::check(&manager) {
         Ok(settings) => (Report::new(settings.warnings), true),
         Err(report) => (report, false),
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        say(&text);
+        say_json(&report)?;
     } else if good {
         for warning in &report.problems {
-            eprintln!("{warning}");
+            style::complain(&warning.to_string());
         }
         let file = manager.sources().absolute_file();
-        say(&format!("{}: no mistakes found", file.unwrap_or_default().display()));
+        let verdict = style::mark(Tone::Good, "no mistakes found");
+        style::say(&format!("{}: {verdict}", style::plain(&file.unwrap_or_default().display().to_string())));
     } else {
-        eprintln!("{report}");
+        style::complain(&report.to_string());
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

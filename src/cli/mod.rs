@@ -4,15 +4,20 @@
 
 mod check;
 mod client;
+mod completions;
 mod config;
 mod explain;
 mod leases;
+mod man;
 mod probe;
+mod progress;
 mod reload;
 mod restart;
 mod start;
+mod stats;
 mod status;
 mod stop;
+mod style;
 mod table;
 
 use std::path::PathBuf;
@@ -35,6 +40,7 @@ Examples:
   echo-daemon start --set tcp.port=9000     the same, with one value changed
   echo-daemon probe                         act as a client of every service
   echo-daemon status                        what runs, and what it serves
+  echo-daemon stats --watch                 how much it does, every second
   echo-daemon check -c new.yaml             look for mistakes before a reload
   echo-daemon config init --interface eth0  a ready configuration for a real network
   echo-daemon config show --origin          every value, and where it was said
@@ -42,6 +48,10 @@ Examples:
   echo-daemon leases list                   who has which address
   echo-daemon leases history 10.0.0.5       who had it, from when to when
   echo-daemon stop                          stop, waiting for the last process
+
+For shells and packages:
+  completions SHELL                         print what a shell needs to complete commands and flags
+  man [DIR]                                 print the manual page, or write one for each command into DIR
 
 The configuration file is the one of -c, else $ECHO_DAEMON_CONFIG, else /etc/echo-daemon/config.yaml.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running (status).")]
@@ -63,22 +73,27 @@ enum Command {
     #[command(
         after_help = "Whatever keeps it from starting is printed here, the exit code is 1, and nothing is left behind."
     )]
-    Start(StartArgs),
+    Start(StartCommand),
     /// Stop the daemon; returns when its last process is gone
     #[command(after_help = "Stopping a daemon that does not run is no error.")]
-    Stop(StopArgs),
+    Stop(StopCommand),
     /// Stop, then start
     Restart(RestartArgs),
     /// Take the edited configuration into force without losing a packet; prints the verdict
     #[command(
         after_help = "A configuration with a mistake changes nothing: the exit code is 1 and the reason is printed."
     )]
-    Reload,
+    Reload(OutputArgs),
     /// Show processes, services, pools and recent errors (exit code 3: not running)
     Status(OutputArgs),
+    /// Show figures: exchanges a second, leases, pools, drops, latency, processes, files (exit code 3: not running)
+    #[command(
+        after_help = "Figures are taken once a second. Quantiles are interpolated within the buckets of histograms. What is not known yet is shown as -."
+    )]
+    Stats(stats::StatsArgs),
     /// Check the configuration and print every mistake at once, with file, line, key, reason and hint
     Check(OutputArgs),
-    /// Show the configuration with its origins, print its schema, write a new one
+    /// Show the configuration with its origins, plan a change, print the schema, write a new one
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Act as a client: TCP echo, UDP echo, DHCP discover to release, with timings
@@ -91,6 +106,16 @@ enum Command {
     /// Look at the leases, end, export and import them
     #[command(subcommand)]
     Leases(leases::LeasesCommand),
+    /// Print what a shell needs to complete commands and flags
+    #[command(hide = true)]
+    #[command(after_help = "\
+For bash, for example:
+  echo-daemon completions bash > /etc/bash_completion.d/echo-daemon
+scripts/install puts those of bash, zsh and fish in place.")]
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page of the program, or write one for each command into a folder
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +123,25 @@ struct StartArgs {
     /// Stay attached: log to the terminal too, end on Ctrl-C, tell systemd (Type=notify)
     #[arg(long)]
     foreground: bool,
+    /// Where the configuration is refused, use the one that was in force last
+    #[arg(long)]
+    last_good: bool,
+}
+
+#[derive(Debug, Args)]
+struct StartCommand {
+    #[command(flatten)]
+    start: StartArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+struct StopCommand {
+    #[command(flatten)]
+    stop: StopArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -116,8 +160,11 @@ struct RestartArgs {
     stop: StopArgs,
     #[command(flatten)]
     start: StartArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
+/// How a command shows what it found or did.
 #[derive(Debug, Args)]
 struct OutputArgs {
     /// As JSON
@@ -139,6 +186,8 @@ struct ProbeArgs {
     /// How long to wait for each answer
     #[arg(long, default_value = "3s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Runs one command.
@@ -149,16 +198,19 @@ pub fn run() -> ExitCode {
         Command::Start(args) => start::run(&context, &args),
         Command::Stop(args) => stop::run(&context, &args),
         Command::Restart(args) => restart::run(&context, &args),
-        Command::Reload => reload::run(&context),
+        Command::Reload(args) => reload::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),
+        Command::Stats(args) => stats::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
         Command::Config(command) => config::run(&context, &command),
         Command::Probe(args) => probe::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Leases(command) => leases::run(&context, &command),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     outcome.unwrap_or_else(|reason| {
-        eprintln!("echo-daemon: {reason}");
+        style::complain(&format!("echo-daemon: {reason}"));
         ExitCode::FAILURE
     })
 }
@@ -180,6 +232,13 @@ impl Invocation {
             .map(ConfigManager::new)
             .map_err(|error| format!("could not tell the current folder: {error}"))
     }
+}
+
+/// Prints a value as JSON, the only thing on standard output then.
+fn say_json(value: &impl serde::Serialize) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
+    crate::supervisor::say(&text);
+    Ok(())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::client::{self, Reached};
-use super::{Invocation, Outcome};
+use super::{Invocation, Outcome, OutputArgs, say_json};
 use crate::api::reload::Applied;
 use crate::api::status::Status;
 use crate::config::Config;
 use crate::supervisor::{find_running, say};
 
-pub(super) fn run(invocation: &Invocation) -> Outcome {
+pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
     // Those under `daemon` tell where the daemon is found.
     if let Some(flag) = invocation.set.iter().find(|flag| !flag.starts_with("daemon.")) {
         return Err(format!(
@@ -22,7 +22,11 @@ pub(super) fn run(invocation: &Invocation) -> Outcome {
     refuse_another_file(&config, manager.sources().absolute_file())?;
     match client::post::<Applied>(&config.daemon.control_socket, "/v1/reload")? {
         Reached::Answer(applied) => {
-            say(&format!("reloaded: {}", applied.message));
+            if args.json {
+                say_json(&applied)?;
+            } else {
+                say(&format!("reloaded: {}", applied.message));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Reached::Problem(problem) => Err(format!("{}: {}", problem.title, problem.detail)),

@@ -6,8 +6,13 @@ use crate::supervisor::settings;
 
 pub(super) fn run(invocation: &Invocation, args: &RestartArgs) -> Outcome {
     let manager = invocation.manager()?;
-    let loaded = settings::load(&manager)
-        .map_err(|report| format!("{report}\nnothing has changed: a daemon that runs goes on"))?;
+    let checked = match settings::load(&manager) {
+        // Its own `start` says what is wrong, and uses what was in force last.
+        Err(_) if args.start.last_good => manager.last_good().and_then(|cached| settings::load(&cached)),
+        checked => checked,
+    };
+    let loaded =
+        checked.map_err(|report| format!("{report}\nnothing has changed: a daemon that runs goes on"))?;
     stop::stop(&loaded.config, &args.stop)?;
-    start::run(invocation, &args.start)
+    start::start(invocation, &args.start, args.output.json)
 }

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use super::client::{self, Reached};
-use super::{Invocation, NOT_RUNNING, Outcome, OutputArgs, table};
+use super::style::{self, Tone};
+use super::{Invocation, NOT_RUNNING, Outcome, OutputArgs, say_json, table};
 use crate::api::status::Status;
 use crate::config::Config;
 use crate::supervisor::{Running, find_running, say};
@@ -12,21 +13,20 @@ pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
     match client::get::<Status>(&config.daemon.control_socket, "/v1/status")? {
         Reached::Answer(status) if args.json => {
-            let text = serde_json::to_string_pretty(&status).map_err(|error| error.to_string())?;
-            say(&text);
+            say_json(&status)?;
             Ok(ExitCode::SUCCESS)
         }
         Reached::Answer(status) => {
-            say(show(&status).trim_end());
+            style::say(show(&status).trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Reached::Problem(problem) => Err(format!("{}: {}", problem.title, problem.detail)),
-        Reached::Nobody => without_api(&config, args),
+        Reached::Nobody => without_api(&config, args.json),
     }
 }
 
 /// The control socket does not answer: the PID file's lock still tells whether a daemon runs.
-fn without_api(config: &Config, args: &OutputArgs) -> Outcome {
+pub(super) fn without_api(config: &Config, json: bool) -> Outcome {
     if let Some(Running { pid, .. }) = find_running(config)? {
         let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
         return Err(format!(
@@ -34,14 +34,19 @@ fn without_api(config: &Config, args: &OutputArgs) -> Outcome {
             config.daemon.control_socket
         ));
     }
-    say(if args.json { "{\"running\": false}" } else { "not running" });
+    if json {
+        say("{\"running\": false}");
+    } else {
+        style::say(&style::mark(Tone::Bad, "not running"));
+    }
     Ok(ExitCode::from(NOT_RUNNING))
 }
 
 fn show(status: &Status) -> String {
     let mut text = format!(
-        "echo-daemon {} is running, PID {}, for {}, generation {}\n\n",
+        "echo-daemon {} is {}, PID {}, for {}, generation {}\n\n",
         status.version,
+        style::mark(Tone::Good, "running"),
         status.pid,
         table::duration(status.uptime_secs),
         status.generation
@@ -53,7 +58,10 @@ fn show(status: &Status) -> String {
             process.pid.to_string(),
             table::duration(process.uptime_secs),
             process.generation.to_string(),
-            process.restarts.to_string(),
+            match process.restarts {
+                0 => "0".to_owned(),
+                restarts => style::mark(Tone::Warning, &restarts.to_string()),
+            },
         ]);
     }
     text += &format!("{processes}\n\n");
@@ -71,7 +79,11 @@ fn show(status: &Status) -> String {
                 pool.subnet.clone(),
                 pool.pool.clone(),
                 pool.addresses.to_string(),
-                pool.free.to_string(),
+                if pool.free == 0 && pool.addresses > 0 {
+                    style::mark(Tone::Warning, "0")
+                } else {
+                    pool.free.to_string()
+                },
                 leases("active").to_string(),
                 leases("expired").to_string(),
                 leases("released").to_string(),
@@ -81,9 +93,9 @@ fn show(status: &Status) -> String {
         text += &format!("\n{pools}\n");
     }
     if !status.recent_errors.is_empty() {
-        text += "\nrecent warnings and errors:\n";
+        text += &format!("\n{}\n", style::mark(Tone::Warning, "recent warnings and errors:"));
         for line in &status.recent_errors {
-            text += &format!("  {line}\n");
+            text += &format!("  {}\n", style::plain(line));
         }
     }
     text

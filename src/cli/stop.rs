@@ -6,17 +6,23 @@ use std::time::Duration;
 use daemon_utils::process::{self, Process};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde_json::json;
 
-use super::{Invocation, Outcome, StopArgs};
+use super::{Invocation, Outcome, StopArgs, StopCommand, say_json};
 use crate::config::Config;
 use crate::supervisor::{Running, find_running, say};
 
 /// How long killed processes may take to vanish.
 const AFTER_KILL: Duration = Duration::from_secs(5);
 
-pub(super) fn run(invocation: &Invocation, args: &StopArgs) -> Outcome {
+pub(super) fn run(invocation: &Invocation, args: &StopCommand) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
-    say(if stop(&config, args)? { "stopped" } else { "not running" });
+    let stopped = stop(&config, &args.stop)?;
+    if args.output.json {
+        say_json(&json!({ "stopped": stopped }))?;
+    } else {
+        say(if stopped { "stopped" } else { "not running" });
+    }
     Ok(ExitCode::SUCCESS)
 }
 

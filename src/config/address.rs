@@ -6,6 +6,7 @@ use figment::value::Value;
 use serde_json::{Value as Json, json};
 
 use super::leaf::{Fault, Leaf, parsed, text, text_of, trimmed};
+use super::mistyped;
 use super::network::{AddressRange, Network, NetworkError};
 
 /// An IPv4 address as a pattern.
@@ -24,7 +25,8 @@ impl Leaf for IpAddr {
         let wrong = |fault: Fault| match text(value).as_deref() {
             Some("localhost") => fault.with_hint("localhost is 127.0.0.1 and ::1"),
             Some("*") => fault.with_hint("every address is 0.0.0.0 and ::"),
-            _ => fault,
+            Some(given) => hinted(fault, mistyped::address(given)),
+            None => fault,
         };
         parsed(value, "an IP address").map_err(wrong)
     }
@@ -52,12 +54,17 @@ impl Leaf for SocketAddr {
     }
 }
 
+fn hinted(fault: Fault, hint: Option<String>) -> Fault {
+    Fault { hint, ..fault }
+}
+
 /// An IPv4 address that one host can have.
 pub(super) struct Unicast(pub(super) Ipv4Addr);
 
 impl Leaf for Unicast {
     fn read(value: &Value) -> Result<Self, Fault> {
-        let address: Ipv4Addr = parsed(value, "an IPv4 address")?;
+        let address: Ipv4Addr = parsed(value, "an IPv4 address")
+            .map_err(|fault| hinted(fault, text(value).and_then(|given| mistyped::address(&given))))?;
         if is_unicast(address) {
             Ok(Self(address))
         } else {
@@ -87,7 +94,7 @@ impl Leaf for Network {
             match error {
                 NetworkError::HostBits { canonical, .. } => fault.with_hint(format!("write {canonical}")),
                 NetworkError::NotANetwork(_) | NetworkError::NotARange(_) | NetworkError::Backwards(_) => {
-                    fault
+                    hinted(fault, mistyped::network(&given))
                 }
             }
         })
@@ -106,7 +113,9 @@ impl Leaf for AddressRange {
     fn read(value: &Value) -> Result<Self, Fault> {
         let given =
             text(value).ok_or_else(|| Fault::is_not(value, "a range such as 10.0.0.100-10.0.0.199"))?;
-        given.parse().map_err(|error: NetworkError| Fault::new(error.to_string()))
+        given
+            .parse()
+            .map_err(|error: NetworkError| hinted(Fault::new(error.to_string()), mistyped::range(&given)))
     }
 
     fn schema() -> Json {

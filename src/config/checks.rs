@@ -4,9 +4,12 @@
 //! skipped where one of its keys is wrong already, since a default stands there then. Reservations and what chooses
 //! clients have files of their own.
 
+mod circuits;
 mod clients;
 mod hosts;
+mod relays;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -26,6 +29,8 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) {
     }
     hosts::check(&config.dhcp, reader);
     clients::check(&config.dhcp, reader);
+    relays::check(&config.dhcp, reader);
+    circuits::check(&config.dhcp, reader);
 }
 
 /// One address that a service listens on.
@@ -156,13 +161,30 @@ fn check_interfaces(dhcp: &Dhcp, reader: &Reader<'_>) {
 }
 
 fn check_subnets(subnets: &[Subnet], reader: &Reader<'_>) {
-    for (position, one) in subnets.iter().enumerate() {
-        for other in subnets[..position].iter().filter(|other| other.network.overlaps(one.network)) {
-            let key = format!("dhcp.subnets.{}.network", one.name);
-            let reason = format!("{} overlaps subnet {} ({})", one.network, other.name, other.network);
-            reader.error(&key, reason, None);
+    let ends = |subnet: &Subnet| (subnet.network.first(), subnet.network.last());
+    for (other, one) in overlaps(subnets, ends) {
+        let key = format!("dhcp.subnets.{}.network", one.name);
+        let reason = format!("{} overlaps subnet {} ({})", one.network, other.name, other.network);
+        reader.error(&key, reason, None);
+    }
+}
+
+/// Those that overlap one before, in the order of their addresses: pairs, of which the second comes later in `all`.
+/// Each is held against the one that reaches furthest so far, so thousands take no longer than their sorting.
+fn overlaps<T>(all: &[T], ends: impl Fn(&T) -> (Ipv4Addr, Ipv4Addr)) -> Vec<(&T, &T)> {
+    let mut order: Vec<(usize, &T)> = all.iter().enumerate().collect();
+    order.sort_by_key(|(place, one)| (ends(one), *place));
+    let mut pairs = Vec::new();
+    let mut furthest: Option<(usize, &T)> = None;
+    for (place, one) in order {
+        if let Some((before, other)) = furthest.filter(|(_, other)| ends(other).1 >= ends(one).0) {
+            pairs.push(if before < place { (other, one) } else { (one, other) });
+        }
+        if furthest.is_none_or(|(_, other)| ends(other).1 < ends(one).1) {
+            furthest = Some((place, one));
         }
     }
+    pairs
 }
 
 /// An offer must outlast the probe of its address: the client is answered only after that.
@@ -190,21 +212,21 @@ fn check_holds(dhcp: &Dhcp, reader: &Reader<'_>) {
 /// A client has one identity on a link, whichever of the link's subnets it is served from.
 fn check_identities(subnets: &[Subnet], reader: &Reader<'_>) {
     let key = |subnet: &Subnet| format!("dhcp.subnets.{}.identify_by", subnet.name);
-    for (position, one) in subnets.iter().enumerate() {
+    let mut firsts: HashMap<&str, &Subnet> = HashMap::new();
+    for one in subnets {
         let Some(shared) = &one.shared_network else { continue };
-        let Some(first) =
-            subnets[..position].iter().find(|other| other.shared_network.as_ref() == Some(shared))
-        else {
+        let Some(first) = firsts.get(shared.as_str()) else {
+            firsts.insert(shared, one);
             continue;
         };
         if first.common.identify_by == one.common.identify_by
-            || [first, one].iter().any(|subnet| !reader.is_sound(&key(subnet)))
+            || [*first, one].iter().any(|subnet| !reader.is_sound(&key(subnet)))
         {
             continue;
         }
         // Blame what somebody wrote rather than what a subnet inherits.
         let written = reader.is_said(&key(one)) || !reader.is_said(&key(first));
-        let (blamed, other) = if written { (one, first) } else { (first, one) };
+        let (blamed, other) = if written { (one, *first) } else { (*first, one) };
         let (is, there) = (blamed.common.identify_by, other.common.identify_by);
         let reason =
             format!("{is} differs from {there} of subnet {}, which shares the link {shared}", other.name);
@@ -214,10 +236,9 @@ fn check_identities(subnets: &[Subnet], reader: &Reader<'_>) {
 }
 
 fn check_pools(subnet: &Subnet, reader: &Reader<'_>) {
-    for (position, one) in subnet.pools.iter().enumerate() {
-        for other in subnet.pools[..position].iter().filter(|other| other.range.overlaps(one.range)) {
-            let key = format!("dhcp.subnets.{}.pools.{}.range", subnet.name, one.name);
-            reader.error(&key, format!("{} overlaps pool {} ({})", one.range, other.name, other.range), None);
-        }
+    for (other, one) in overlaps(&subnet.pools, |pool| (pool.range.first(), pool.range.last())) {
+        let key = format!("dhcp.subnets.{}.pools.{}.range", subnet.name, one.name);
+        let reason = format!("{} overlaps pool {} ({})", one.range, other.name, other.range);
+        reader.error(&key, reason, None);
     }
 }

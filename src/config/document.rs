@@ -60,6 +60,11 @@ impl Document {
         words.try_fold(first, |value, word| value.get(word))
     }
 
+    /// The value of a dotted key.
+    pub fn find(&self, key: &str) -> Option<&serde_json::Value> {
+        super::changes::find(&self.values, key)
+    }
+
     /// A word that changes whenever a value does: the entity tag of the API (RFC 9110 §8.8.3), without its quotes.
     pub fn tag(&self) -> String {
         let mut hasher = DefaultHasher::new();

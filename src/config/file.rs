@@ -1,14 +1,13 @@
 //! Reads one configuration file: bytes, text, tree, and where each key stands.
 //!
-//! Owns every reason for which a file as a whole is refused; knows no key. Called by the sources. JSON and INI will
-//! be told apart here by the ending of the name.
+//! Owns every reason for which a file as a whole is refused; knows no key. Called by the sources.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use figment::value::Dict;
 
-use super::formats::{SyntaxError, yaml};
+use super::formats::{Format, SyntaxError};
 use super::places::FileText;
 use super::report::{Place, Problem, Report};
 use super::sources::{Extent, FILE_VARIABLE};
@@ -17,19 +16,23 @@ use super::spelling::{self, Alias};
 /// Largest configuration file, in bytes; more is taken for a wrong path such as a device.
 const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Reads the file `path`, which messages call `name`, or a part of it. Errors: it cannot be opened, read or understood as a whole.
-pub(super) fn read(name: &Path, path: &Path, extent: Extent) -> Result<(Dict, FileText), Report> {
-    match extent {
-        Extent::Whole => read_whole(name, path),
-        Extent::DaemonSection => read_daemon_section(name, path),
-    }
-}
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-fn read_whole(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
-    check_ending(name)?;
+/// Reads the file `path`, which messages call `name`, or a part of it. Errors: it cannot be opened, read or understood
+/// as a whole.
+pub(super) fn read(name: &Path, path: &Path, extent: Extent) -> Result<(Dict, FileText), Report> {
+    let format = Format::of(name).map_err(|reason| {
+        let hint = "name a file ending in .yaml, .yml, .json, .ini or .conf";
+        Report::from(Problem::of_file(name, reason).with_hint(hint))
+    })?;
     let text = read_text(name, path)?;
-    let mut dict = yaml::parse(&text).map_err(|error| syntax_problem(name, &text, error))?;
-    let mut file = FileText::new(name.to_owned(), &text, yaml::index(&text));
+    let parsed = match extent {
+        Extent::Whole => format.parse(&text),
+        Extent::DaemonSection => format.parse_daemon_section(&text),
+    };
+    let (mut dict, index) = parsed.map_err(|error| syntax_problem(name, &text, error))?;
+    let mut file = FileText::new(name.to_owned(), &text, index);
     let mut twins = Vec::new();
     for Alias { written, key, doubled } in spelling::rename_aliases(&mut dict) {
         if doubled {
@@ -46,23 +49,6 @@ fn read_whole(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
     Ok((dict, file))
 }
 
-/// Reads the `daemon` section alone, for commands that must find a daemon although the rest of the file is no YAML. A
-/// file without one says what the defaults say.
-fn read_daemon_section(name: &Path, path: &Path) -> Result<(Dict, FileText), Report> {
-    check_ending(name)?;
-    let text = read_text(name, path)?;
-    let belongs = |line: &str| line.is_empty() || line.starts_with([' ', '\t', '#']);
-    let from = text.lines().skip_while(|line| !line.starts_with("daemon:"));
-    let mut section: Vec<&str> = from.clone().take(1).collect();
-    section.extend(from.skip(1).take_while(|line| belongs(line)));
-    let section = section.join("\n");
-    let dict = match section.as_str() {
-        "" => Dict::new(),
-        section => yaml::parse(section).map_err(|error| syntax_problem(name, section, error))?,
-    };
-    Ok((dict, FileText::new(name.to_owned(), &section, yaml::index(&section))))
-}
-
 fn syntax_problem(name: &Path, text: &str, error: SyntaxError) -> Problem {
     let mut problem = Problem::of_file(name, error.reason);
     if let Some(mark) = error.at {
@@ -71,15 +57,6 @@ fn syntax_problem(name: &Path, text: &str, error: SyntaxError) -> Problem {
     }
     problem.hint = error.hint.map(str::to_owned);
     problem
-}
-
-fn check_ending(name: &Path) -> Result<(), Report> {
-    let reason = match name.extension().map(|ending| ending.to_string_lossy()) {
-        Some(ending) if ending == "yaml" || ending == "yml" => return Ok(()),
-        Some(ending) => format!("files ending in .{ending} cannot be read in this version"),
-        None => "the file has no ending that tells its format".to_owned(),
-    };
-    Err(Problem::of_file(name, reason).with_hint("name a file ending in .yaml or .yml").into())
 }
 
 fn read_text(name: &Path, path: &Path) -> Result<String, Report> {
@@ -102,6 +79,9 @@ fn read_text(name: &Path, path: &Path) -> Result<String, Report> {
     if bytes.len() as u64 > FILE_MAX_BYTES {
         return Err(Problem::of_file(name, format!("the file is larger than {FILE_MAX_BYTES} bytes")).into());
     }
+    // Some editors put a byte order mark in front.
+    let marked = bytes.starts_with(BYTE_ORDER_MARK);
+    let bytes = if marked { bytes.split_off(BYTE_ORDER_MARK.len()) } else { bytes };
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.split(|byte| *byte == b'\n').count();

@@ -1,5 +1,7 @@
 //! Reads the hosts of a subnet, with the checks that need one host only.
 
+use std::collections::HashSet;
+
 use super::address::Unicast;
 use super::common::{GivenTimes, boot};
 use super::identity::{AgentId, ClientId, HostName, Mac, with_colons};
@@ -35,9 +37,19 @@ fn read(name: String, section: &Section<'_>, network: Option<Network>, above: Gi
 
 fn check_identifiers(section: &Section<'_>, host: &Host) {
     let sound = |key: &str| section.reader().is_sound(&section.key(key));
-    for (position, mac) in host.macs.iter().enumerate() {
-        if host.macs.iter().take(position).any(|other| other == mac) && sound("mac") {
-            section.error(&format!("mac[{position}]"), format!("{} is listed twice", with_colons(mac)), None);
+    let mut seen = HashSet::new();
+    let several = host.macs.len() > 1;
+    for (position, mac) in host.macs.iter().enumerate().filter(|_| sound("mac")) {
+        let key = if several { format!("mac[{position}]") } else { "mac".to_owned() };
+        if !seen.insert(mac) {
+            section.error(&key, format!("{} is listed twice", with_colons(mac)), None);
+        } else if let Some(hint) = odd_length(mac) {
+            let reason = format!(
+                "{} has {} bytes, and the hardware addresses of Ethernet and Wi-Fi have 6",
+                with_colons(mac),
+                mac.len()
+            );
+            section.reader().warning(&section.key(&key), reason, Some(hint));
         }
     }
     if host.circuit_id.is_none() && host.remote_id.is_some() && sound("circuit_id") {
@@ -50,6 +62,20 @@ fn check_identifiers(section: &Section<'_>, host: &Host) {
     {
         let hint = "give its mac, client_id or circuit_id".to_owned();
         section.reader().error(section.here(), "nothing tells which client this is", Some(hint));
+    }
+}
+
+/// What is probably wrong with a hardware address that has nearly as many bytes as one of Ethernet. Other networks have
+/// 1, 2 or 8 (ARCnet, LocalTalk, EUI-64).
+fn odd_length(mac: &[u8]) -> Option<String> {
+    match mac {
+        // RFC 2132 §9.14: the hardware type, then the address.
+        [1, rest @ ..] if rest.len() == 6 => {
+            Some(format!("it looks like a client identifier; the address in it is {}", with_colons(rest)))
+        }
+        [_, _, _, _] | [_, _, _, _, _] => Some("look for a byte that is missing".to_owned()),
+        [_, _, _, _, _, _, _] => Some("look for a byte that is too much".to_owned()),
+        [..] => None,
     }
 }
 

@@ -5,7 +5,9 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use daemon_utils::log::Rate;
 use figment::value::Value;
 use log::LevelFilter;
 use serde_json::{Value as Json, json};
@@ -358,6 +360,39 @@ impl Leaf for UserName {
     }
 }
 
+/// How often an event is logged: `100/s`, `5/m`, `1/h`, or `off` for no limit.
+pub(super) struct RateLimit(pub(super) Option<Rate>);
+
+impl Leaf for RateLimit {
+    fn read(value: &Value) -> Result<Self, Fault> {
+        let given = text(value).unwrap_or_default().to_lowercase();
+        // YAML has `off` for false.
+        if ["off", "false", "no"].contains(&given.as_str()) {
+            return Ok(Self(None));
+        }
+        let rate = given.split_once('/').and_then(|(records, per)| {
+            let per = match per.trim() {
+                "s" => Duration::from_secs(1),
+                "m" => Duration::from_secs(60),
+                "h" => Duration::from_secs(3600),
+                _ => return None,
+            };
+            Rate::new(records.trim().parse().ok().filter(|records| *records <= 1_000_000)?, per)
+        });
+        let what = "a rate such as 100/s, 5/m or 1/h, at most a million, or off for no limit";
+        rate.map(|rate| Self(Some(rate))).ok_or_else(|| Fault::is_not(value, what))
+    }
+
+    fn schema() -> Json {
+        let pattern = trimmed("[1-9][0-9]{0,6} */ *[smhSMH]|[oO][fF][fF]|[nN][oO]|[fF][aA][lL][sS][eE]");
+        json!({"type": ["string", "boolean"], "pattern": pattern, "not": {"const": true}})
+    }
+
+    fn show(&self) -> Json {
+        self.0.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string).into()
+    }
+}
+
 /// A syslog facility by the names of syslog(3), without `LOG_`.
 pub(super) struct Facility(pub(super) String);
 
@@ -442,6 +477,21 @@ mod tests {
         assert_eq!(refusal::<Field<4>>("abcd"), "the text is 4 bytes long; it must be at most 3");
         assert!(refusal::<Facility>("local8").contains("local7"));
         assert!(refusal::<PathBuf>("~/x").contains('~'));
+    }
+
+    #[test]
+    fn rates_of_events_are_read_or_refused() {
+        let read =
+            |text: &str| RateLimit::read(&text.into()).map(|limit| limit.0.map(|rate| rate.to_string()));
+        assert_eq!(read("100/s"), Ok(Some("100/s".to_owned())));
+        assert_eq!(read(" 5 / M"), Ok(Some("5/m".to_owned())));
+        assert_eq!(
+            [read("off"), RateLimit::read(&false.into()).map(|limit| limit.0.map(|_| String::new()))],
+            [Ok(None), Ok(None)]
+        );
+        for wrong in ["0/s", "10", "10/d", "-1/s", "x/s", "2000000/s", ""] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -10,18 +10,20 @@
 //! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `address`, `identity`, `field`, `units` |
 //! | one file for the sections that belong together | `daemon`, `logging`, `echo`, `dhcp`, `common`, `class`, `security`, `subnet`, `host` |
 //! | check the sections against each other | `checks` |
-//! | show what is wrong | `report` |
+//! | show what is wrong, and what may have been meant | `report`, `mistyped` |
 //! | tell what a reload cannot change | `restart` |
+//! | tell two configurations apart, for people | `changes` |
 //! | every key's value in force, and what each may be | `catalogue`, `schema` |
 //! | write a configuration as YAML | `print` |
 //! | the merged values and their origins, for people; kept for the next start | `document`, `cache` |
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod address;
 mod cache;
 mod catalogue;
+mod changes;
 mod checks;
 mod class;
 mod common;
@@ -39,6 +41,7 @@ mod identity;
 mod layers;
 mod leaf;
 mod logging;
+pub mod mistyped;
 pub mod model;
 pub mod network;
 mod overlay;
@@ -59,6 +62,7 @@ mod tree;
 mod units;
 
 pub use cache::Running;
+pub use changes::{KeyChange, Side, changes, sockets};
 pub use document::Document;
 pub use identity::{hex_with_colons, with_colons};
 pub use model::Config;
@@ -69,7 +73,7 @@ pub use report::{Place, Problem, Report, Severity};
 pub use restart::changes_needing_restart;
 pub use schema::schema;
 pub use sources::{DEFAULT_FILE, FILE_VARIABLE, Sources, find_file};
-pub use units::{DurationError, parse_duration};
+pub use units::{DurationError, parse_duration, show_duration};
 
 use layers::{Layers, Merged};
 use overlay::Unreadable;
@@ -83,6 +87,8 @@ pub struct ConfigManager {
     sources: Sources,
     /// Taken instead of file, environment and flags.
     cached: Option<Arc<Running>>,
+    /// Where relative paths start, if not at the file's folder.
+    base: Option<PathBuf>,
 }
 
 /// A configuration in which no error was found.
@@ -108,7 +114,7 @@ pub type Finding = (String, String, Option<String>);
 impl ConfigManager {
     /// A manager for these sources.
     pub fn new(sources: Sources) -> Self {
-        Self { sources, cached: None }
+        Self { sources, cached: None, base: None }
     }
 
     /// A manager that loads what was last in force, from the cache in the state folder, in the place of file,
@@ -117,7 +123,7 @@ impl ConfigManager {
     pub fn last_good(&self) -> Result<Self, Report> {
         let state_dir = self.load_leniently()?.daemon.state_dir;
         let running = Running::read(&state_dir)?;
-        Ok(Self { sources: self.sources.clone(), cached: Some(Arc::new(running)) })
+        Ok(Self { sources: self.sources.clone(), cached: Some(Arc::new(running)), base: None })
     }
 
     /// The sources it loads from.
@@ -125,8 +131,17 @@ impl ConfigManager {
         &self.sources
     }
 
+    /// The same with relative paths starting elsewhere: for a draft that is to take another file's place.
+    #[must_use]
+    pub fn starting_at(self, base: PathBuf) -> Self {
+        Self { base: Some(base), ..self }
+    }
+
     /// The folder that relative paths start from.
     pub fn base(&self) -> PathBuf {
+        if let Some(base) = &self.base {
+            return base.clone();
+        }
         self.cached.as_ref().map_or_else(|| self.sources.base(), |running| running.base.clone())
     }
 
@@ -176,9 +191,20 @@ impl ConfigManager {
         errors: impl FnOnce(&Config) -> Vec<Finding>,
         warnings: impl FnOnce(&Config) -> Vec<Finding>,
     ) -> Result<Loaded, Report> {
+        self.load_looking(errors, warnings, |_| Vec::new())
+    }
+
+    /// The same with a look at what the configuration names. What is found there counts only where the key was read
+    /// without an error: else a default stands in for it.
+    pub fn load_looking(
+        &self,
+        errors: impl FnOnce(&Config) -> Vec<Finding>,
+        warnings: impl FnOnce(&Config) -> Vec<Finding>,
+        look: impl FnOnce(&Config) -> Vec<(Severity, Finding)>,
+    ) -> Result<Loaded, Report> {
         let layers = self.layers()?;
         let (overlay, notes) = self.own_overlay(&layers)?;
-        self.finish(layers, &overlay, notes, errors, warnings)
+        self.finish(layers, &overlay, notes, errors, warnings, look)
     }
 
     /// The same with `overlay` in the place of the one in the state folder: to see whether it would do.
@@ -188,7 +214,7 @@ impl ConfigManager {
         errors: impl FnOnce(&Config) -> Vec<Finding>,
         warnings: impl FnOnce(&Config) -> Vec<Finding>,
     ) -> Result<Loaded, Report> {
-        self.finish(self.layers()?, overlay, Vec::new(), errors, warnings)
+        self.finish(self.layers()?, overlay, Vec::new(), errors, warnings, |_| Vec::new())
     }
 
     /// The overlay in the state folder that the other sources name, and warnings about it. Errors: it is there and
@@ -202,13 +228,14 @@ impl ConfigManager {
         let reader = Reader::new(&tree, &places, &base);
         let state_dir =
             daemon::read(reader.root().child("daemon"), &daemon::Paths::new(&self.sources)).state_dir;
-        if !reader.is_sound("daemon.state_dir") {
+        let is_file = |path: &Path| std::fs::metadata(path).is_ok_and(|found| !found.is_dir());
+        if !reader.is_sound("daemon.state_dir") || state_dir.ancestors().any(is_file) {
             // It is reported with everything else.
             return Ok((Overlay::default(), Vec::new()));
         }
         match Overlay::read(&state_dir) {
             Ok(overlay) => Ok((overlay, Vec::new())),
-            Err(Unreadable::Denied(problem)) => Ok((Overlay::default(), vec![problem.as_warning()])),
+            Err(Unreadable::Denied(problem)) => Ok((Overlay::default(), vec![(*problem).as_warning()])),
             Err(Unreadable::Wrong(report)) => Err(report),
         }
     }
@@ -220,6 +247,7 @@ impl ConfigManager {
         notes: Vec<Problem>,
         errors: impl FnOnce(&Config) -> Vec<Finding>,
         warnings: impl FnOnce(&Config) -> Vec<Finding>,
+        look: impl FnOnce(&Config) -> Vec<(Severity, Finding)>,
     ) -> Result<Loaded, Report> {
         let merged = layers.merged()?;
         let below = Document::new(&merged.tree, &merged.places);
@@ -232,8 +260,16 @@ impl ConfigManager {
         for (key, reason, hint) in errors(&config) {
             reader.error(&key, reason, hint);
         }
-        for (key, reason, hint) in warnings(&config).into_iter().chain(overlay.hidden(&below)) {
+        let hidden = overlay.hidden(&below).into_iter().filter(|(key, ..)| reader.is_sound(key));
+        for (key, reason, hint) in warnings(&config).into_iter().chain(hidden.collect::<Vec<_>>()) {
             reader.warning(&key, reason, hint);
+        }
+        let seen = look(&config).into_iter().filter(|(_, (key, ..))| reader.is_sound(key));
+        for (severity, (key, reason, hint)) in seen.collect::<Vec<_>>() {
+            match severity {
+                Severity::Error => reader.error(&key, reason, hint),
+                Severity::Warning => reader.warning(&key, reason, hint),
+            }
         }
         let effective = reader.effective();
         let mut problems = reader.into_problems();

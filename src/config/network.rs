@@ -142,6 +142,12 @@ impl AddressRange {
         self.last.into()
     }
 
+    /// The same range up to `last`, if that lies behind its end.
+    #[must_use]
+    pub fn through(self, last: Ipv4Addr) -> Self {
+        Self { last: self.last.max(last.into()), ..self }
+    }
+
     /// How many addresses it holds, 1 to 2³².
     pub fn size(self) -> u64 {
         u64::from(self.last - self.first) + 1

@@ -107,7 +107,7 @@ impl Overlay {
                 let reason = format!("the values that the runtime API has set cannot be read: {error}");
                 let problem = of_file(problem("", reason));
                 if error.kind() == ErrorKind::PermissionDenied {
-                    Err(Unreadable::Denied(problem))
+                    Err(Unreadable::Denied(Box::new(problem)))
                 } else {
                     Err(Unreadable::Wrong(problem.into()))
                 }
@@ -168,7 +168,7 @@ impl From<Overlay> for Map<String, Value> {
 /// Why an overlay was not read.
 pub(super) enum Unreadable {
     /// This user may not read it: a command goes on without.
-    Denied(Problem),
+    Denied(Box<Problem>),
     /// It is there and cannot be used.
     Wrong(Report),
 }

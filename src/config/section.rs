@@ -6,7 +6,7 @@
 //! section each.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
@@ -28,13 +28,51 @@ pub(super) struct Reader<'a> {
     places: &'a Places,
     base: &'a Path,
     problems: RefCell<Vec<Problem>>,
+    wrong: RefCell<Wrong>,
     book: Book,
+}
+
+/// Where errors are, so that asking costs as much as a key has parts, however many there are.
+#[derive(Default)]
+struct Wrong {
+    /// The keys of errors.
+    at: HashSet<String>,
+    /// These and all sections around them.
+    around: HashSet<String>,
+}
+
+impl Wrong {
+    fn note(&mut self, key: &str) {
+        for outer in itself_and_around(key) {
+            if !self.around.insert(outer.to_owned()) {
+                // What lies further out was noted with it.
+                break;
+            }
+        }
+        self.at.insert(key.to_owned());
+    }
+
+    fn touches(&self, key: &str) -> bool {
+        self.around.contains(key) || itself_and_around(key).any(|outer| self.at.contains(outer))
+    }
+}
+
+/// `a.b[0]`, `a.b`, `a`.
+fn itself_and_around(key: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(key), |inner| inner.get(..inner.rfind(['.', '['])?))
 }
 
 impl<'a> Reader<'a> {
     /// `base` is the folder that relative paths start from.
     pub(super) fn new(tree: &'a Dict, places: &'a Places, base: &'a Path) -> Self {
-        Self { tree, places, base, problems: RefCell::default(), book: Book::default() }
+        Self {
+            tree,
+            places,
+            base,
+            problems: RefCell::default(),
+            wrong: RefCell::default(),
+            book: Book::default(),
+        }
     }
 
     /// The same, to learn what every key may be. `tree` is empty: each map of named sections shows one.
@@ -57,6 +95,7 @@ impl<'a> Reader<'a> {
     /// Notes an error at `key`.
     pub(super) fn error(&self, key: &str, reason: impl Into<String>, hint: Option<String>) {
         let problem = self.places.problem(key, Severity::Error, reason.into(), hint);
+        self.wrong.borrow_mut().note(key);
         self.problems.borrow_mut().push(problem);
     }
 
@@ -69,12 +108,7 @@ impl<'a> Reader<'a> {
     /// Whether nothing is wrong at `key`, within it or around it: a default that stands in for a wrong value must not
     /// cause a second error.
     pub(super) fn is_sound(&self, key: &str) -> bool {
-        let inside = |outer: &str, inner: &str| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        !self.problems.borrow().iter().any(|problem| {
-            problem.severity == Severity::Error && (inside(key, &problem.key) || inside(&problem.key, key))
-        })
+        !self.wrong.borrow().touches(key)
     }
 
     /// Whether a source says something at `key`.

@@ -143,7 +143,7 @@ fn sum_of_parts(given: &str) -> Option<Duration> {
 }
 
 /// The duration as a user would write it: `90s`, `10m`, `150ms`.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     if duration == INFINITE {
         return "infinite".to_owned();
     }

@@ -12,6 +12,7 @@ use super::check::ProbeMethod;
 use super::classes::Facts;
 use super::leases::Leases;
 use super::outcome::{Outcome, Silence};
+use super::scope::Link;
 use super::security::Verdict;
 use super::{Pipeline, Request};
 
@@ -22,7 +23,7 @@ pub(super) struct Asker<'p> {
     /// Places in `dhcp.classes`, in the order in which they are applied.
     pub(super) classes: Vec<usize>,
     /// Whether one of them is answered with silence.
-    dropped: bool,
+    pub(super) dropped: bool,
     pub(super) host: Option<HostId>,
     pub(super) pools: Cow<'p, [PoolId]>,
     /// How an address is checked that is new to the client, if it is.
@@ -52,6 +53,19 @@ impl Pipeline {
         let message = &request.message;
         let client = of(message, first.common.identify_by, leases).ok_or(Silence::NoIdentity)?;
         let interface = self.interface(request).map_or("", |interface| interface.name.as_str());
+        let check = self.probe_method(request);
+        Ok(self.asker(client, message, link, interface, check))
+    }
+
+    /// What follows from who sends a message on this link.
+    pub(super) fn asker<'p>(
+        &'p self,
+        client: Client,
+        message: &DhcpMessage<'_>,
+        link: &'p Link,
+        interface: &str,
+        check: Option<ProbeMethod>,
+    ) -> Asker<'p> {
         let classes = self.classes.of(&Facts {
             message,
             circuit_id: client.circuit_id.as_deref(),
@@ -63,9 +77,8 @@ impl Pipeline {
             self.topology.host_of(self.topology.link_of(*subnet), &ClientRef::from(&client))
         });
         let pools = self.classes.pools(link.pools(), &classes);
-        let check = self.probe_method(request);
         let dropped = self.classes.drops(&classes);
-        Ok(Asker { client, classes: classes.iter().collect(), dropped, host, pools, check })
+        Asker { client, classes: classes.iter().collect(), dropped, host, pools, check }
     }
 
     /// Whether a client is answered at all, now that it is known who it is.

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::protocol::options::{name, show};
@@ -16,7 +17,7 @@ use super::place::Place;
 use super::{Packet, Pipeline, Request};
 
 /// What becomes of one message. What is not known at the step where it ended is left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
     /// The interface that it came in by.
     pub interface: Option<String>,
@@ -53,7 +54,7 @@ pub struct Explanation {
 }
 
 /// One option.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ExplainedOption {
     /// Its number.
     pub code: u8,
@@ -69,10 +70,19 @@ pub struct ExplainedOption {
     pub unsent: Option<&'static str>,
 }
 
+/// Addresses that may be believed free for one message; the first is enough, for it is held then.
+const PROBES: usize = 4;
+
 impl Pipeline {
     /// Runs a message through the pipeline and tells what was found out on the way. The caller begins a batch for
-    /// reading before and gives it up afterwards: nothing is kept.
-    pub fn explain<L: Leases>(&self, packet: &Packet<'_>, leases: &mut L) -> Explanation {
+    /// reading before and gives it up afterwards: nothing is kept. Where an address would be probed first, `assume_free` makes
+    /// the leases believe that nobody uses it.
+    pub fn explain<L: Leases>(
+        &self,
+        packet: &Packet<'_>,
+        leases: &mut L,
+        assume_free: &dyn Fn(Ipv4Addr),
+    ) -> Explanation {
         let mut told = Explanation::default();
         let request = match self.accept(packet) {
             Ok(request) => request,
@@ -86,7 +96,12 @@ impl Pipeline {
         let outcome = match self.recognise(&request, leases) {
             Ok(asker) => {
                 self.tell_asker(&asker, &mut told);
-                let outcome = self.decide(&request, leases);
+                let mut outcome = self.decide(&request, leases);
+                for _ in 0..PROBES {
+                    let Outcome::Park(park) = outcome else { break };
+                    assume_free(park.address);
+                    outcome = self.decide(&request, leases);
+                }
                 if let Outcome::Reply(reply) = &outcome {
                     self.tell_reply(&request, &asker, reply, &mut told);
                 }

@@ -19,6 +19,7 @@
 pub mod check;
 pub mod classes;
 pub mod client;
+mod dry_run;
 pub mod explain;
 mod fits;
 mod handler;
@@ -26,6 +27,8 @@ pub mod leases;
 pub mod options;
 pub mod outcome;
 mod place;
+pub mod plan;
+pub mod question;
 pub mod rate;
 mod reply;
 pub mod scope;
@@ -48,6 +51,7 @@ use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
 
 use check::Means;
 use classes::Classes;
+pub use dry_run::{DryRunError, Knowledge, Question, dry_run, served_interfaces};
 use leases::Leases;
 use options::OptionsManager;
 pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};

@@ -125,11 +125,18 @@ impl ScopeTable {
         of_named.filter(|_| routed).or_else(|| here.first().copied())
     }
 
-    fn of_relay(&self, topology: &Topology, relay: Ipv4Addr) -> Option<LinkId> {
+    /// The link that a relay is on.
+    pub(super) fn of_relay(&self, topology: &Topology, relay: Ipv4Addr) -> Option<LinkId> {
         self.by_relay.get(&relay).copied().or_else(|| self.of_address(topology, relay))
     }
 
-    fn of_address(&self, topology: &Topology, address: Ipv4Addr) -> Option<LinkId> {
+    /// The places of the interfaces that a link is attached to.
+    pub(super) fn interfaces_of(&self, link: LinkId) -> impl Iterator<Item = usize> {
+        self.by_interface.iter().enumerate().filter(move |(_, links)| links.contains(&link)).map(|(at, _)| at)
+    }
+
+    /// The link of the subnet that holds an address.
+    pub(super) fn of_address(&self, topology: &Topology, address: Ipv4Addr) -> Option<LinkId> {
         self.by_subnet.get(usize::from(topology.subnet_of(address)?.0)).copied()
     }
 

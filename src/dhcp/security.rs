@@ -182,7 +182,8 @@ impl SecurityManager {
         }
     }
 
-    fn wanted(&self, message: &DhcpMessage<'_>) -> Result<(), Refusal> {
+    /// Whether the lists of the configuration let a message through.
+    pub(super) fn wanted(&self, message: &DhcpMessage<'_>) -> Result<(), Refusal> {
         let named =
             |list: &[Pattern]| list.iter().any(|pattern| fits::colons(pattern, message.hardware().bytes()));
         if named(&self.deny) {

@@ -11,9 +11,10 @@
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
-//! | `admin` | what an administrator may do to leases: free an address, import |
-//! | [`reader`], [`past()`], `snapshot` | leases and who held them, for people · all leases for a dry run |
-//! | [`transfer`], [`when`] | one lease as columns of text and back · times likewise |
+//! | `admin`, [`office`] | what an administrator may do to leases: free an address, import · in a large file |
+//! | [`reader`], [`search`], [`past()`], `snapshot` | leases and who held them, for people · found by what is known · all leases for a dry run |
+//! | [`follow`], [`view`] | what is written to the log, at once · one lease for people and programs |
+//! | [`draft`], [`transfer`], [`when`] | written leases for an import · one lease as columns of text and back · times likewise |
 //! | [`clock`] | lease time |
 //! | [`hash`] | the one hash |
 
@@ -25,9 +26,11 @@ mod choose;
 mod circuits;
 pub mod clock;
 mod conflict;
+pub mod draft;
 pub mod engine;
 mod expiry;
 mod fold;
+pub mod follow;
 mod free;
 pub mod hash;
 mod history;
@@ -35,6 +38,7 @@ mod hosts;
 pub mod keep;
 mod lock;
 pub mod offers;
+pub mod office;
 pub mod past;
 pub mod pools;
 mod prepare;
@@ -44,6 +48,7 @@ mod record;
 pub mod request;
 mod rows;
 mod schema;
+pub mod search;
 mod snapshot;
 pub mod sqlite;
 mod standing;
@@ -51,26 +56,31 @@ pub mod store;
 mod table;
 pub mod transfer;
 pub mod types;
+pub mod view;
 pub mod when;
 
 pub use admin::{Freed, ImportRow, Imported, Refusal};
 pub use ahead::Ahead;
 pub use clock::LeaseClock;
+pub use draft::Flaw;
 pub use engine::{Access, Declined, EngineSettings, LeaseManager, Offered, PoolGauge, Released, Scope};
 pub use expiry::{Ended, ReservedGauge};
+pub use follow::Follower;
 pub use hosts::{HostId, HostSpec};
 pub use keep::{Keeper, Step};
 pub use offers::{OFFER_WORDS, Offers};
 pub use past::{Interval, PastFilter, Place, past};
-pub use pools::{PoolSpec, SubnetSpec, Topology};
+pub use pools::{Barred, PoolSpec, SubnetSpec, Topology};
 pub use prepare::{prepare, prepare_if_needed};
 pub use probes::{Answered, Finding, PROBE_WORDS, Probes};
 pub use reader::{LeaseRow, ListFilter, Reader, Recorded, list};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
+pub use search::Search;
 pub use snapshot::Snapshot;
 pub use sqlite::{PATIENCE, SqliteStore};
 pub use store::{ClientRef, LeaseStore, StoreError};
 pub use types::*;
+pub use view::LeaseView;
 pub use when::Times;
 
 #[cfg(test)]

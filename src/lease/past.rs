@@ -25,6 +25,8 @@ pub struct PastFilter {
     pub at: Option<i64>,
     /// Only what comes after this place: the next page.
     pub after: Option<Place>,
+    /// At most so many on a page; none: as many as are good to read at once.
+    pub rows: Option<usize>,
 }
 
 /// A place in the history, which is in the order of addresses, then of grants.
@@ -32,6 +34,18 @@ pub struct PastFilter {
 pub struct Place {
     address: u32,
     grant: i64,
+}
+
+impl Place {
+    /// Behind what was granted by this row of the log.
+    pub fn of(address: Ipv4Addr, grant: u64) -> Self {
+        Self { address: u32::from(address), grant: signed(grant) }
+    }
+
+    /// The row of the log by which it was granted.
+    pub fn grant(self) -> u64 {
+        u64::try_from(self.grant).unwrap_or(0)
+    }
 }
 
 /// Somebody held an address without a gap.
@@ -68,7 +82,7 @@ pub struct Page {
     pub next: Option<Place>,
 }
 
-/// Rows of the history looked at for one page.
+/// Rows of the history looked at for one page, unless told otherwise.
 const PAGE_ROWS: usize = 1000;
 
 /// Reads the next page.
@@ -77,7 +91,8 @@ pub fn past(path: &Path, filter: &PastFilter) -> Result<Page, StoreError> {
     let read = || {
         let mut found = folded(&reader.connection, filter)?;
         // A full page ends at its last row; what is not folded yet and lies behind it is for the next one.
-        let next = found.last_key_value().map(|(place, _)| *place).filter(|_| found.len() == PAGE_ROWS);
+        let mut next =
+            found.last_key_value().map(|(place, _)| *place).filter(|_| found.len() == filter.most());
         let tail = Tail::read(&reader.connection, filter)?;
         found.extend(tail.opened.into_iter().filter(|(place, _)| next.is_none_or(|last| *place <= last)));
         for (place, (how, ends)) in tail.endings {
@@ -85,6 +100,11 @@ pub fn past(path: &Path, filter: &PastFilter) -> Result<Page, StoreError> {
                 how.clone_into(&mut interval.ended);
                 interval.ends = ends;
             }
+        }
+        // What is not folded yet may be more than a page.
+        if let Some(beyond) = found.keys().nth(filter.most()).copied() {
+            found.split_off(&beyond);
+            next = found.last_key_value().map(|(place, _)| *place);
         }
         Ok((found, next))
     };
@@ -109,6 +129,10 @@ impl PastFilter {
             && at.is_none_or(|at| interval.starts <= at && at < interval.ends)
     }
 
+    fn most(&self) -> usize {
+        self.rows.unwrap_or(PAGE_ROWS).max(1)
+    }
+
     fn addresses(&self) -> (u32, u32) {
         let first = self.after.map_or(0, |place| place.address);
         self.address.map_or((first, u32::MAX), |address| (u32::from(address), u32::from(address)))
@@ -126,8 +150,9 @@ fn folded(connection: &Connection, filter: &PastFilter) -> rusqlite::Result<BTre
          WHERE (address, grant_seq) > (?1, ?2) AND address <= ?3 ORDER BY address, grant_seq LIMIT ?4",
     )?;
     let (place, (_, last)) = (filter.place(), filter.addresses());
-    let rows =
-        statement.query_map(params![place.address, place.grant, last, signed(PAGE_ROWS as u64)], |row| {
+    let rows = statement.query_map(
+        params![place.address, place.grant, last, signed(filter.most() as u64)],
+        |row| {
             let place = Place { address: row.get(0)?, grant: row.get(1)? };
             let bytes = |column| row.get::<_, Option<Vec<u8>>>(column).map(Option::unwrap_or_default);
             let time =
@@ -144,7 +169,8 @@ fn folded(connection: &Connection, filter: &PastFilter) -> rusqlite::Result<BTre
                 ended: row.get(9)?,
             };
             Ok((place, interval))
-        })?;
+        },
+    )?;
     rows.collect()
 }
 

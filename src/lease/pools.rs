@@ -1,7 +1,7 @@
 //! Subnets, pools, links and reservations of one configuration, laid out for look-ups by address. Made once a generation, shared
 //! by the engine, the keeper and the pipeline; never changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -43,6 +43,19 @@ pub struct PoolSpec {
     blocked: Vec<AddressRange>,
 }
 
+/// Why a client may not have an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barred {
+    /// It is reserved for another client.
+    Reserved(HostId),
+    /// It lies in no pool.
+    NoPool,
+    /// It is excluded, a router's, the server's, the network's own or the broadcast address.
+    Never,
+    /// It lies in a pool that is not open to the client.
+    Closed(PoolId),
+}
+
 /// A link (broadcast domain): a client has one binding on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u16);
@@ -74,6 +87,12 @@ impl Topology {
         // A reserved address is taken from the pool that it lies in, whichever subnet lists it.
         let reserved: BTreeSet<Ipv4Addr> =
             specs.iter().flat_map(|subnet| &subnet.hosts).filter_map(|host| host.ip).collect();
+        let mut sharing: HashMap<&String, Vec<SubnetId>> = HashMap::new();
+        for (i, subnet) in specs.iter().enumerate() {
+            if let Some(name) = &subnet.shared_network {
+                sharing.entry(name).or_default().push(SubnetId(narrow(i)));
+            }
+        }
         for (i, subnet) in specs.iter().enumerate() {
             let id = SubnetId(narrow(i));
             let mut own = Vec::new();
@@ -91,18 +110,8 @@ impl Topology {
                     blocked,
                 });
             }
-            let shares = |other: &&(usize, &Subnet)| {
-                other.0 == i
-                    || (subnet.shared_network.is_some() && other.1.shared_network == subnet.shared_network)
-            };
-            let mut link: Vec<SubnetId> = specs
-                .iter()
-                .enumerate()
-                .collect::<Vec<_>>()
-                .iter()
-                .filter(shares)
-                .map(|o| SubnetId(narrow(o.0)))
-                .collect();
+            let shared = subnet.shared_network.as_ref().and_then(|name| sharing.get(name));
+            let mut link: Vec<SubnetId> = shared.map_or_else(|| vec![id], Clone::clone);
             link.sort_by_key(|other| (*other != id, *other));
             subnets.push(SubnetSpec {
                 id,
@@ -196,6 +205,19 @@ impl Topology {
     /// The pool that gives an address to whoever comes; none for one that is never given out or reserved.
     pub fn dynamic_pool_of(&self, address: Ipv4Addr) -> Option<PoolId> {
         self.pool_of(address).filter(|_| !self.never_given(address))
+    }
+
+    /// Whether a client that is this host, or none, and to whom these pools are open may have an address: one of the
+    /// pools', or the one that is reserved for it.
+    pub fn permits(&self, address: Ipv4Addr, host: Option<HostId>, pools: &[PoolId]) -> Result<(), Barred> {
+        if let Some(owner) = self.reserved_for(address) {
+            return if host == Some(owner) { Ok(()) } else { Err(Barred::Reserved(owner)) };
+        }
+        let pool = self.pool_of(address).ok_or(Barred::NoPool)?;
+        if self.never_given(address) {
+            return Err(Barred::Never);
+        }
+        if pools.contains(&pool) { Ok(()) } else { Err(Barred::Closed(pool)) }
     }
 
     /// Whether a pool must not give this address out: excluded, reserved for a host, a router, the server

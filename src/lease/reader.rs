@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
@@ -9,8 +10,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 pub use crate::config::with_colons as colons;
 
 use super::prepare::clock_of;
-use super::rows::{clean, decode};
-use super::schema::{APPLICATION_ID, LOG_AFTER, VERSION, lease_columns};
+use super::rows::{clean, decode, signed};
+use super::schema::{APPLICATION_ID, VERSION, lease_columns};
 use super::sqlite::{from_sqlite, resolved, wal_path};
 use super::store::{RowRef, StoreError};
 use super::types::{Lease, LeaseEvent, LeaseState, Timestamp};
@@ -135,64 +136,85 @@ impl Reader {
         limit: Option<usize>,
         convert: &dyn Fn(&RowRef<'_>) -> Option<T>,
     ) -> Result<Vec<T>, StoreError> {
-        merge(&self.connection, after, limit, convert).map_err(|error| self.error(error))
+        let mut list = Vec::new();
+        if limit == Some(0) {
+            return Ok(list);
+        }
+        let mut take = |row: &RowRef<'_>| {
+            list.extend(convert(row));
+            if limit.is_some_and(|limit| list.len() >= limit) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        walk(&self.connection, behind(after), Ipv4Addr::BROADCAST, &mut take)
+            .map_err(|error| self.error(error))?;
+        Ok(list)
     }
 }
 
-/// Reads the folded leases and what is not folded yet, in the order of addresses.
-fn merge<T>(
+/// The first address of a page.
+pub(super) fn behind(after: Option<Ipv4Addr>) -> u64 {
+    after.map_or(0, |after| u64::from(u32::from(after)) + 1)
+}
+
+/// Visits every lease from `first` to `last` in the order of addresses, folded or not, until told to stop. What the log says
+/// of an address hides the folded row.
+pub(super) fn walk(
     connection: &Connection,
-    after: Option<Ipv4Addr>,
-    limit: Option<usize>,
-    convert: &dyn Fn(&RowRef<'_>) -> Option<T>,
-) -> rusqlite::Result<Vec<T>> {
-    let first = after.map_or(0, |after| u64::from(u32::from(after)) + 1);
-    let mut tail = BTreeMap::new();
-    let mut log = connection.prepare(LOG_AFTER)?;
-    let mut rows = log.query([meta(connection, "folded_to")?])?;
+    first: u64,
+    last: Ipv4Addr,
+    visit: &mut dyn FnMut(&RowRef<'_>) -> ControlFlow<()>,
+) -> rusqlite::Result<()> {
+    let range = params![signed(first), u32::from(last)];
+    let mut newest: BTreeMap<Ipv4Addr, Option<i64>> = BTreeMap::new();
+    let mut log = connection.prepare(
+        "SELECT address, seq, event = 'deleted' FROM lease_log \
+         WHERE seq > (SELECT value FROM meta WHERE key = 'folded_to') AND address BETWEEN ?1 AND ?2 ORDER BY seq",
+    )?;
+    let mut rows = log.query(range)?;
     while let Some(row) = rows.next()? {
-        let row = decode(row)?;
-        if u64::from(u32::from(row.address)) >= first {
-            let kept = (row.event != LeaseEvent::Deleted).then(|| convert(&row)).flatten();
-            tail.insert(row.address, kept);
-        }
+        let deleted: bool = row.get(2)?;
+        newest.insert(Ipv4Addr::from(row.get::<_, u32>(0)?), if deleted { None } else { Some(row.get(1)?) });
     }
+    let mut by_seq = connection.prepare(concat!(
+        "SELECT seq, at, event, ",
+        lease_columns!(),
+        " FROM lease_log WHERE seq = ?1"
+    ))?;
+    let mut logged = |seq: Option<i64>, visit: &mut dyn FnMut(&RowRef<'_>) -> ControlFlow<()>| {
+        let Some(seq) = seq else { return Ok(ControlFlow::Continue(())) };
+        by_seq.query_row([seq], |row| decode(row).map(|row| visit(&row)))
+    };
     let sql = concat!(
         "SELECT seq, 0, NULL, ",
         lease_columns!(),
-        " FROM leases WHERE address >= ?1 ORDER BY address"
+        " FROM leases WHERE address BETWEEN ?1 AND ?2 ORDER BY address"
     );
     let mut statement = connection.prepare(sql)?;
-    let mut folded = statement.query([i64::try_from(first).unwrap_or(i64::MAX)])?;
-    let mut take = || -> rusqlite::Result<Option<(Ipv4Addr, Option<T>)>> {
-        let converted = |row: &Row<'_>| decode(row).map(|row| (row.address, convert(&row)));
-        folded.next()?.map(converted).transpose()
-    };
-    let mut list = Vec::new();
-    let mut tail = tail.into_iter().peekable();
-    let mut next = take()?;
-    // Merges the two; what the log says of an address hides the folded row.
-    while limit.is_none_or(|limit| list.len() < limit) {
-        let newer = match (tail.peek(), &next) {
-            (None, None) => break,
-            (Some((address, _)), Some((folded, _))) => address <= folded,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-        };
-        let row = if newer {
-            let Some((address, row)) = tail.next() else { break };
-            if next.as_ref().is_some_and(|(folded, _)| *folded == address) {
-                next = take()?;
+    let mut folded = statement.query(range)?;
+    while let Some(row) = folded.next()? {
+        let row = decode(row)?;
+        while let Some(entry) = newest.first_entry().filter(|entry| *entry.key() < row.address) {
+            if logged(entry.remove(), visit)?.is_break() {
+                return Ok(());
             }
-            row
-        } else {
-            let row = next.take().and_then(|(_, row)| row);
-            next = take()?;
-            row
+        }
+        let visited = match newest.remove(&row.address) {
+            Some(seq) => logged(seq, visit)?,
+            None => visit(&row),
         };
-        list.extend(row);
+        if visited.is_break() {
+            return Ok(());
+        }
     }
-    Ok(list)
+    for seq in newest.into_values() {
+        if logged(seq, visit)?.is_break() {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// The present as the view `lease_list` has it, so that both show the same.
@@ -206,7 +228,7 @@ pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<i64> 
     connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
 }
 
-fn recorded(row: &RowRef<'_>) -> Recorded {
+pub(super) fn recorded(row: &RowRef<'_>) -> Recorded {
     let lease = Lease {
         address: row.address,
         client: row.client.to_client(),
@@ -226,7 +248,7 @@ impl Lease {
     }
 }
 
-fn state_at(state: LeaseState, expires: Timestamp, now: Timestamp) -> LeaseState {
+pub(super) fn state_at(state: LeaseState, expires: Timestamp, now: Timestamp) -> LeaseState {
     if state == LeaseState::Active && expires < now { LeaseState::Expired } else { state }
 }
 

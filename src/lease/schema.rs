@@ -37,6 +37,17 @@ pub(super) const LOG_AFTER: &str =
 pub(super) const ALL_LEASES: &str =
     concat!("SELECT seq, 0, NULL, ", lease_columns!(), " FROM leases ORDER BY address");
 
+/// Reads the folded lease of an address; the columns as in [`LOG_AFTER`].
+pub(super) const LEASE_OF: &str =
+    concat!("SELECT seq, 0, NULL, ", lease_columns!(), " FROM leases WHERE address = ?1");
+
+/// Reads the log after a row, of one address.
+pub(super) const LOG_OF: &str = concat!(
+    "SELECT seq, at, event, ",
+    lease_columns!(),
+    " FROM lease_log WHERE address = ?1 AND seq > ?2 ORDER BY seq"
+);
+
 const CREATE: &str = r"
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,

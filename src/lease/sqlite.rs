@@ -6,6 +6,7 @@
 //! Workers never checkpoint: the keeper does.
 
 use std::fs::Metadata;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::config::model::Durability;
 use super::clock::LeaseClock;
 use super::lock::WriteLock;
 use super::rows;
-use super::schema::{ALL_LEASES, APPEND, APPLICATION_ID, LOG_AFTER, VERSION};
+use super::schema::{ALL_LEASES, APPEND, APPLICATION_ID, LEASE_OF, LOG_AFTER, LOG_OF, VERSION};
 use super::store::{CatchUp, LeaseStore, LogRow, Sink, StoreError};
 use super::when::Times;
 
@@ -161,6 +162,56 @@ impl SqliteStore {
         read().map_err(|error| self.error("read", error))
     }
 
+    /// As [`LeaseStore::load`], but only what is about these addresses, which are looked up one by one.
+    pub(super) fn load_of(
+        &mut self,
+        addresses: impl Iterator<Item = Ipv4Addr>,
+        sink: &mut Sink<'_>,
+    ) -> Result<u64, StoreError> {
+        self.at_one_moment(|store| {
+            let connection = &store.connection;
+            let folded_to = store.meta("folded_to")?;
+            for address in addresses {
+                let mut of = |sql, parameters: &[i64]| -> rusqlite::Result<()> {
+                    let mut statement = connection.prepare_cached(sql)?;
+                    let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;
+                    while let Some(row) = rows.next()? {
+                        sink(rows::decode(row)?);
+                    }
+                    Ok(())
+                };
+                let address = i64::from(u32::from(address));
+                of(LEASE_OF, &[address])
+                    .and_then(|()| of(LOG_OF, &[address, folded_to]))
+                    .map_err(|error| store.error("read", error))?;
+            }
+            let newest = || connection.query_row("SELECT max(seq) FROM lease_log", [], |row| row.get(0));
+            let newest: Option<i64> = newest().map_err(|error| store.error("read", error))?;
+            Ok(u64::try_from(newest.unwrap_or(0).max(folded_to)).unwrap_or(0))
+        })
+    }
+
+    /// Reads in one transaction, so that the keeper does not fold between the two tables. Within a write transaction (a gap
+    /// was found there) it is in one already.
+    fn at_one_moment(
+        &mut self,
+        read: impl FnOnce(&Self) -> Result<u64, StoreError>,
+    ) -> Result<u64, StoreError> {
+        let own = self.connection.is_autocommit();
+        if own {
+            self.run("read", "BEGIN")?;
+        }
+        let result = read(self);
+        let version = self.version_now();
+        if own {
+            // Nothing was written.
+            let _ = self.run("read", "ROLLBACK");
+        }
+        let seq = result?;
+        self.data_version = Some(version?);
+        Ok(seq)
+    }
+
     fn load_all(&self, sink: &mut Sink<'_>) -> Result<u64, StoreError> {
         self.each(ALL_LEASES, None, sink)?;
         let folded_to = self.meta("folded_to")?;
@@ -196,21 +247,7 @@ pub(super) fn each(
 
 impl LeaseStore for SqliteStore {
     fn load(&mut self, sink: &mut Sink<'_>) -> Result<u64, StoreError> {
-        // One transaction, so that the keeper does not fold between the two tables. Within a write transaction (a gap
-        // was found there) it is in one already.
-        let own = self.connection.is_autocommit();
-        if own {
-            self.run("read", "BEGIN")?;
-        }
-        let result = self.load_all(sink);
-        let version = self.version_now();
-        if own {
-            // Nothing was written.
-            let _ = self.run("read", "ROLLBACK");
-        }
-        let seq = result?;
-        self.data_version = Some(version?);
-        Ok(seq)
+        self.at_one_moment(|store| store.load_all(sink))
     }
 
     fn catch_up(&mut self, known: u64, sink: &mut Sink<'_>) -> Result<CatchUp, StoreError> {

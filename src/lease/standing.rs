@@ -87,13 +87,7 @@ impl<S> LeaseManager<S> {
 
     /// Whether a client of this scope may have an address: one of its pools', or the one that is reserved for it.
     pub(super) fn permitted(&self, address: Ipv4Addr, scope: &Scope<'_>) -> bool {
-        let pooled =
-            || self.topology.dynamic_pool_of(address).is_some_and(|pool| scope.pools.contains(&pool));
-        let open = match self.topology.reserved_for(address) {
-            Some(host) => scope.host == Some(host),
-            None => pooled(),
-        };
-        open && !self.reserved.contains(&address)
+        self.topology.permits(address, scope.host, scope.pools).is_ok() && !self.reserved.contains(&address)
     }
 
     /// The address that is reserved for the client of this scope.

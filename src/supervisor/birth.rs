@@ -18,7 +18,7 @@ use super::settings::{self, InForce};
 use super::sockets::Sockets;
 use crate::event;
 use crate::stats::{Counter, Occupant, SLOTS, Slot};
-use crate::workers::{Context, Kind, Word};
+use crate::workers::{Context, Kind, Word, logger};
 
 /// What a generation is born with.
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +122,7 @@ impl Supervisor {
             sender::rename(&name);
             sender::count_drops_in(context.slot.cell(Counter::LogDropped));
             sender::set_levels(settings::levels(&context.config));
+            sender::set_limits(logger::limits(&context.config, self.shared));
         }
         let privileges = match kind {
             Kind::Logger => &self.privilege.logger,

@@ -56,7 +56,7 @@ impl Job {
                     control: control.1.try_clone()?,
                     listen: sockets.api.as_ref().map(|listener| listener.fd.try_clone()).transpose()?,
                     token: inheritance.in_force.token.clone(),
-                    document: Arc::clone(&inheritance.in_force.document),
+                    loaded: Arc::clone(&inheritance.in_force.loaded),
                     config_file: main
                         .manager
                         .sources()

@@ -12,8 +12,10 @@
 //! | `run` | the loop |
 //! | `reload`, `watcher` | wishes for another configuration, the file as one who wishes |
 //! | `stop` | the end |
+//! | `announce` | what is told to those who follow the daemon |
 //! | `notify` | systemd |
 
+mod announce;
 mod birth;
 mod children;
 mod job;
@@ -42,12 +44,13 @@ use daemon_utils::{clock, process, title};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
-use crate::config::{Config, ConfigManager};
+use crate::config::{Config, ConfigManager, Overlay};
 use crate::event;
 use crate::events::Event;
 use crate::stats::{Counter, Shared};
 use crate::workers::{logger, regions};
 
+use announce::announce;
 use children::{BackOff, Child, Restart};
 use preflight::Privilege;
 use reload::Wishes;
@@ -101,6 +104,8 @@ struct Supervisor {
     wishes: Wishes,
     /// Where `daemon.watch_config` is on.
     watcher: Option<Watcher>,
+    /// The overlay before the patch that is being put into force.
+    overlay_before: Option<Overlay>,
     /// What the configuration file was when it was read last.
     file_read: Option<Stamp>,
     interfaces_due: Option<Instant>,
@@ -110,16 +115,35 @@ struct Supervisor {
     strangers: Vec<Pid>,
 }
 
-/// Starts the daemon; the exit code of this process.
+/// What came of a start, in the process that asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Started {
+    /// The daemon runs in the background.
+    Running {
+        /// Its PID; none where it has ended since.
+        pid: Option<i32>,
+        /// What it serves, for people.
+        words: String,
+    },
+    /// This process was main or a child of it, and is to end with this code.
+    Ended(i32),
+}
+
+/// Starts the daemon. `warn` gets what an operator should know, before anything is forked.
 ///
-/// The caller comes back when every worker serves (its words go to stdout) or with the reason (to stderr, code
-/// 1). With `foreground`, or where the configuration says so, this process itself becomes main.
-pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
+/// The caller comes back when every worker serves or with the reason why not. With `foreground`, or where the
+/// configuration says so, this process itself becomes main. With `last_good` a configuration that does not check out
+/// gives way to the one that was in force last.
+pub fn start(
+    manager: ConfigManager,
+    foreground: bool,
+    last_good: bool,
+    warn: &dyn Fn(&str),
+) -> Result<Started, String> {
     // Before anything owns a descriptor.
     daemon::sanitize().map_err(|error| format!("could not put the process in order: {error}"))?;
     let file_read = Stamp::of_source(&manager);
-    let loaded = settings::load(&manager).map_err(|report| report.to_string())?;
-    let mut warnings: Vec<String> = loaded.warnings.iter().map(|problem| problem.reason.clone()).collect();
+    let (loaded, mut warnings) = settings::load_for_start(&manager, last_good)?;
     refuse_if_running(&loaded.config)?;
     let in_force = InForce::of(loaded)?;
     let config = Arc::clone(&in_force.config);
@@ -128,7 +152,7 @@ pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
     preflight::lease_file(&config, &privilege).map_err(|error| error.to_string())?;
     Outputs::check(&logger::outputs(&config, false)).map_err(|error| with_hint(&error, error.hint()))?;
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        warn(warning);
     }
 
     let foreground = foreground || !config.daemon.daemonize;
@@ -137,21 +161,20 @@ pub fn start(manager: ConfigManager, foreground: bool) -> Result<i32, String> {
     } else {
         match daemon::daemonize().map_err(|error| format!("could not become a daemon: {error}"))? {
             Side::Caller(verdict) => {
-                return verdict.wait(Some(VERDICT_WITHIN)).map(|words| {
-                    say(&words);
-                    0
-                });
+                let words = verdict.wait(Some(VERDICT_WITHIN))?;
+                let pid = find_running(&config)?.and_then(|running| running.pid);
+                return Ok(Started::Running { pid: pid.map(Pid::as_raw), words });
             }
             Side::Daemon(report) => report,
         }
     };
     // From here on the daemon's own words are the report's; nobody reads its stderr.
     match Supervisor::set_up(manager, file_read, in_force, privilege, foreground) {
-        Ok(supervisor) => Ok(supervisor.serve(report, warnings)),
+        Ok(supervisor) => Ok(Started::Ended(supervisor.serve(report, warnings))),
         Err(reason) if foreground => Err(reason),
         Err(reason) => {
             report.failed(&reason);
-            Ok(1)
+            Ok(Started::Ended(1))
         }
     }
 }
@@ -234,6 +257,7 @@ impl Supervisor {
             let (writer, log) = daemon_utils::log::pair()?;
             let dropped = shared.slot(0).cell(Counter::LogDropped);
             sender::install(writer, "main", settings::levels(&config), dropped);
+            sender::set_limits(logger::limits(&config, shared));
             Ok(Self {
                 signals,
                 shared,
@@ -258,6 +282,7 @@ impl Supervisor {
                 transition: None,
                 wishes: Wishes::default(),
                 watcher: None,
+                overlay_before: None,
                 file_read,
                 interfaces_due: None,
                 has_orphans: false,
@@ -304,9 +329,10 @@ impl Supervisor {
             Ok(_) => {
                 self.shared.set_started(clock::boot_time());
                 let words = self.welcome();
-                event!(DaemonReady, pid = getpid(); "every worker serves");
+                announce!(self.shared, DaemonReady, pid = getpid(); "every worker serves");
                 self.notify_ready();
                 self.watch_as_configured();
+                self.keep_running();
                 if let Some(report) = self.report.take() {
                     report.ready(&words);
                 }
@@ -345,6 +371,7 @@ impl Supervisor {
     /// Logs a warning of main's and, while the caller waits, shows it to them.
     fn warn(&mut self, event: Event, text: &str) {
         event.log(text);
+        announce::keep(self.shared, event, None, text);
         if let Some(report) = &mut self.report {
             report.warning(text);
         }

@@ -7,16 +7,19 @@
 
 use std::collections::VecDeque;
 
+use daemon_utils::clock::boot_time;
 use daemon_utils::log::sender;
 use nix::unistd::Pid;
 
+use super::announce::announce;
 use super::settings::InForce;
 use super::transition::{Reason, Verdict};
 use super::watcher::{Stamp, Watcher};
 use super::{Supervisor, preflight, settings};
+use crate::config::{Loaded, Running};
 use crate::event;
 use crate::stats::Counter;
-use crate::workers::{Order, Patch};
+use crate::workers::{Order, Patch, STALE, logger};
 
 /// Most wishes that wait, over all who asked.
 const MOST_WAITING: usize = 1024;
@@ -103,27 +106,74 @@ impl Supervisor {
             watcher.is_read(self.file_read);
         }
         let askers = wish.askers().to_vec();
-        if let Err(reason) = self.read_anew().and_then(|new| {
-            for warning in &new.warnings {
-                event!(ConfigWarning; "{warning}");
+        let read = match &wish {
+            Wish::Reload(_) => settings::load(&self.manager).map_err(|report| report.to_string()),
+            Wish::Patch(_, patch) => self.patched(patch),
+        };
+        let begun = read.and_then(|loaded| self.check(loaded)).and_then(|in_force| {
+            if let Wish::Patch(..) = wish {
+                self.save_overlay(&in_force)?;
             }
-            self.begin_transition(Reason::Reload, new.in_force, askers.clone())
-        }) {
+            for warning in &in_force.loaded.warnings {
+                announce!(self.shared, ConfigWarning; "{warning}");
+            }
+            self.begin_transition(Reason::Reload, in_force, askers.clone())
+        });
+        if let Err(reason) = begun {
             self.finish(Reason::Reload, askers, Err(reason));
         }
     }
 
-    /// Reads all sources and checks whether they could be put into force.
-    fn read_anew(&self) -> Result<New, String> {
-        let loaded = settings::load(&self.manager).map_err(|report| report.to_string())?;
+    /// The sources with a patch over them, which nobody has looked at yet.
+    fn patched(&self, patch: &Patch) -> Result<Loaded, String> {
+        let now = &self.in_force.loaded;
+        if !patch.tag.is_empty() && patch.tag != now.effective.tag() {
+            return Err(format!("{STALE}the configuration is another one by now\nhint: read it again"));
+        }
+        let value: serde_json::Value =
+            serde_json::from_str(&patch.json).map_err(|error| format!("the patch is no JSON: {error}"))?;
+        let overlay = now.overlay.patched(&value, &now.below).map_err(|report| report.to_string())?;
+        settings::load_with_overlay(&self.manager, &overlay).map_err(|report| report.to_string())
+    }
+
+    /// Whether a configuration could be put into force now.
+    fn check(&self, loaded: Loaded) -> Result<InForce, String> {
         let old = &self.in_force.config;
         settings::refuse_what_needs_restart(old, &loaded.config)?;
         if !old.dhcp.enabled {
             // The start had no reason to: there may be no lease file yet, or one with the clock of another boot.
             preflight::lease_file(&loaded.config, &self.privilege).map_err(|error| error.to_string())?;
         }
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-        InForce::of(loaded).map(|in_force| New { in_force, warnings })
+        InForce::of(loaded)
+    }
+
+    /// Puts the overlay of a configuration on disk before anybody hears that it is applied, and before anything changes:
+    /// a full disk refuses a patch.
+    fn save_overlay(&mut self, new: &InForce) -> Result<(), String> {
+        let (old, new) = (&self.in_force.loaded.overlay, &new.loaded.overlay);
+        if old == new {
+            return Ok(());
+        }
+        let state_dir = &self.in_force.config.daemon.state_dir;
+        new.write(state_dir).map_err(|error| format!("the values could not be saved: {error}"))?;
+        self.overlay_before = Some(old.clone());
+        Ok(())
+    }
+
+    /// The configuration whose overlay was saved is in force, or is not: then the values before it come back.
+    fn settle_overlay(&mut self, applied: bool) {
+        let Some(before) = self.overlay_before.take().filter(|_| !applied) else { return };
+        if let Err(error) = before.write(&self.in_force.config.daemon.state_dir) {
+            event!(ConfigWarning; "the values of the runtime API could not be put back: {error}");
+        }
+    }
+
+    /// Keeps what is in force for `config plan`, `config show --running` and `start --last-good`.
+    pub(super) fn keep_running(&self) {
+        let running = Running::new(&self.manager, &self.in_force.loaded, self.generation);
+        if let Err(error) = running.write(&self.in_force.config.daemon.state_dir) {
+            event!(ConfigWarning; "the configuration in force could not be kept: {error}");
+        }
     }
 
     /// Tells everybody how a transition ended.
@@ -133,15 +183,23 @@ impl Supervisor {
             Reason::Interfaces => self.finish_interfaces(&verdict),
             Reason::Reload => {
                 let applied = verdict.is_ok();
+                self.settle_overlay(applied);
+                if applied {
+                    self.keep_running();
+                }
                 let counter = if applied { Counter::ReloadApplied } else { Counter::ReloadRefused };
                 self.shared.slot(0).count(counter);
+                self.shared.reloaded(boot_time(), applied);
                 // First: who has just asked for more wants to read of it.
                 sender::set_levels(settings::levels(&self.in_force.config));
+                sender::set_limits(logger::limits(&self.in_force.config, self.shared));
                 match &verdict {
                     Ok(words) => {
-                        event!(ConfigReloaded, generation = self.generation; "configuration applied: {words}");
+                        announce!(self.shared, ConfigReloaded, generation = self.generation; "configuration applied: {words}");
                     }
-                    Err(why) => event!(ConfigRefused; "configuration refused, nothing has changed: {why}"),
+                    Err(why) => {
+                        announce!(self.shared, ConfigRefused; "configuration refused, nothing has changed: {why}");
+                    }
                 }
                 self.watch_as_configured();
                 self.notify_ready();
@@ -183,16 +241,10 @@ impl Supervisor {
         watcher.look();
         // What is under way may have read the file as it is now, or before.
         if self.transition.is_none() && watcher.is_due() {
-            event!(ConfigFileChanged; "the configuration file has changed");
+            announce!(self.shared, ConfigFileChanged; "the configuration file has changed");
             self.ask(Wish::Reload(Vec::new()));
         }
     }
-}
-
-/// What was read for a reload.
-struct New {
-    in_force: InForce,
-    warnings: Vec<String>,
 }
 
 #[cfg(test)]

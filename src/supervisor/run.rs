@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use super::announce::announce;
 use super::birth::Inheritance;
 use super::children::{Child, Restart, State};
 use super::reload::Wish;
@@ -139,14 +140,14 @@ impl Supervisor {
         let (name, generation) = (child.name(), child.generation);
         let why = child.complaint.clone().unwrap_or_else(|| exit.to_string());
         if child.is_leaving() || self.is_stopping() {
-            event!(WorkerStopped, pid = child.pid; "{name} of generation {generation} has ended ({exit})");
+            announce!(self.shared, WorkerStopped, pid = child.pid; "{name} of generation {generation} has ended ({exit})");
         } else if self.is_awaited(generation) {
             self.fail_transition(&format!("{name} could not start: {why}"));
         } else {
             self.shared.slot(0).count(child.kind.restarts());
             let pause = self.back_off.pause(child.kind, child.index, child.since.elapsed());
             self.restarts.push(Restart { kind: child.kind, index: child.index, at: Instant::now() + pause });
-            event!(WorkerDied, pid = child.pid; "{name} has died: {why}; forked again in {} ms", pause.as_millis());
+            announce!(self.shared, WorkerDied, pid = child.pid; "{name} has died: {why}; forked again in {} ms", pause.as_millis());
         }
     }
 
@@ -189,7 +190,7 @@ impl Supervisor {
                 Err(error) => {
                     let pause = self.back_off.pause(kind, index, Duration::ZERO);
                     self.restarts.push(Restart { kind, index, at: now + pause.max(INTERFACES_SETTLE) });
-                    event!(WorkerFailed; "could not fork {}: {error}", kind.process_name(index));
+                    announce!(self.shared, WorkerFailed; "could not fork {}: {error}", kind.process_name(index));
                 }
             }
         }
@@ -214,7 +215,7 @@ impl Supervisor {
         match word {
             Word::Ready if child.state == State::Starting => {
                 child.state = State::Ready;
-                event!(WorkerStarted, pid = child.pid; "{} of generation {} is ready", child.name(), child.generation);
+                announce!(self.shared, WorkerStarted, pid = child.pid; "{} of generation {} is ready", child.name(), child.generation);
                 if Some(child.generation) != pending && !stopping {
                     child.tell(&Order::Begin);
                 }
@@ -259,7 +260,7 @@ impl Supervisor {
         match verdict {
             Ok(words) => log::debug!("interfaces have changed: {words}"),
             Err(why) => {
-                event!(InterfaceDown; "could not serve the changed interfaces: {why}");
+                announce!(self.shared, InterfaceDown; "could not serve the changed interfaces: {why}");
                 self.interfaces_due = Some(Instant::now() + INTERFACES_RETRY);
             }
         }

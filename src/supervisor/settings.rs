@@ -1,6 +1,8 @@
 //! The configuration with the checks of every layer, and what main derives from it. Used at the start, at each
 //! reload, and by the commands.
 
+mod machine;
+
 use std::collections::HashMap;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -9,46 +11,63 @@ use std::sync::Arc;
 use daemon_utils::log::Levels;
 use daemon_utils::socket;
 
-use crate::config::{
-    Config, ConfigManager, Document, Finding, Loaded, Problem, Report, changes_needing_restart,
-};
+use crate::config::{Config, ConfigManager, Finding, Loaded, Overlay, Report, changes_needing_restart};
 use crate::protocol::options;
 
-/// A configuration in which no layer found an error.
-#[derive(Debug)]
-pub struct Settings {
-    /// The configuration.
-    pub config: Config,
-    /// What an operator should look at.
-    pub warnings: Vec<Problem>,
-    /// Every value and where it was said.
-    pub document: Document,
-    /// Every value in force, defaults included, and where it was said.
-    pub effective: Document,
-}
-
-/// What a generation is born with: settings that main could put into force.
+/// What a generation is born with: a configuration that main could put into force.
 #[derive(Debug, Clone)]
 pub(super) struct InForce {
     pub(super) config: Arc<Config>,
-    pub(super) document: Arc<Document>,
+    /// The same with the origin of every value, and the overlay of the runtime API.
+    pub(super) loaded: Arc<Loaded>,
     /// The bearer token of the API.
     pub(super) token: Option<String>,
 }
 
 impl InForce {
     /// Reads what the configuration names. Errors: the token's file.
-    pub(super) fn of(settings: Settings) -> Result<Self, String> {
-        let token = token(&settings.config)?;
-        Ok(Self { config: Arc::new(settings.config), document: Arc::new(settings.document), token })
+    pub(super) fn of(loaded: Loaded) -> Result<Self, String> {
+        let token = token(&loaded.config)?;
+        Ok(Self { config: Arc::new(loaded.config.clone()), loaded: Arc::new(loaded), token })
     }
 }
 
 /// Reads all sources and lets every layer check them. Errors: all of them, each with its place.
-pub fn load(manager: &ConfigManager) -> Result<Settings, Report> {
-    let loaded = manager.load_with(options::check, own_addresses)?;
-    let Loaded { config, warnings, document, effective, .. } = loaded;
-    Ok(Settings { config, warnings, document, effective })
+pub fn load(manager: &ConfigManager) -> Result<Loaded, Report> {
+    manager.load_with(options::check, own_addresses)
+}
+
+/// The same for a start, with the warnings in words. Where the sources are refused and `last_good` is wanted, what was in
+/// force last takes their place, and the reasons are among the warnings.
+pub(super) fn load_for_start(
+    manager: &ConfigManager,
+    last_good: bool,
+) -> Result<(Loaded, Vec<String>), String> {
+    let (loaded, mut warnings) = match load(manager) {
+        Ok(loaded) => (loaded, Vec::new()),
+        Err(refused) if last_good => {
+            let loaded = manager.last_good().and_then(|cached| load(&cached)).map_err(|report| {
+                format!(
+                    "{refused}\nthe configuration that was in force last cannot be used either:\n{report}"
+                )
+            })?;
+            let words = "the configuration was refused; the one that was in force last is used instead";
+            (loaded, vec![format!("{words}:\n{refused}")])
+        }
+        Err(refused) => return Err(refused.to_string()),
+    };
+    warnings.extend(loaded.warnings.iter().map(|problem| problem.reason.clone()));
+    Ok((loaded, warnings))
+}
+
+/// The same with this overlay in the place of the one that the state folder holds.
+pub(super) fn load_with_overlay(manager: &ConfigManager, overlay: &Overlay) -> Result<Loaded, Report> {
+    manager.load_with_overlay(overlay, options::check, own_addresses)
+}
+
+/// The same with a look at this machine ([`machine`]): for who asks whether a start or a reload would succeed.
+pub fn check(manager: &ConfigManager) -> Result<Loaded, Report> {
+    manager.load_looking(options::check, own_addresses, machine::look)
 }
 
 /// Reservations of addresses that this machine itself has: their clients get others. Only a warning, since the file may

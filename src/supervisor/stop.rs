@@ -8,11 +8,13 @@ use daemon_utils::log::sender;
 use daemon_utils::pidfile::PidFile;
 use nix::sys::signal::Signal;
 
+use super::announce::announce;
 use super::children::State;
 use super::{Phase, Supervisor, kill, signal};
 use crate::event;
+use crate::events::Event;
 use crate::supervisor::sockets::Sockets;
-use crate::workers::{Kind, Order};
+use crate::workers::{Kind, Order, logger};
 
 /// How long the logger may take to write out what it has: longer than a worker, since its lines are kept.
 const LOGGER_WITHIN: Duration = Duration::from_secs(10);
@@ -29,7 +31,7 @@ impl Supervisor {
     /// Tells every worker to stop. `exit_code` is main's in the end.
     pub(super) fn begin_stop(&mut self, reason: &str) {
         if !self.is_stopping() {
-            event!(DaemonStopping; "stopping: {reason}");
+            announce!(self.shared, DaemonStopping; "stopping: {reason}");
             self.stop_with(0);
         }
     }
@@ -91,7 +93,7 @@ impl Supervisor {
 
     fn kill_workers(&mut self) {
         for child in self.children.iter().filter(|child| child.kind != Kind::Logger) {
-            event!(WorkerKilled, pid = child.pid; "{} did not end in time", child.name());
+            announce!(self.shared, WorkerKilled, pid = child.pid; "{} did not end in time", child.name());
             kill(child.pid);
         }
         for pid in self.orphans() {
@@ -103,6 +105,13 @@ impl Supervisor {
     fn clean_up(&mut self) {
         self.sockets.unlink_control();
         self.sockets = Sockets::default();
+        // Every worker has ended: nothing is suppressed any more.
+        for rest in sender::take_suppressed() {
+            log::log!(
+                logger::level_of(rest.event), event = Event::LogEventsSuppressed.id(), name = rest.event, count = rest.count;
+                "{} records of {} were suppressed by its rate limit", rest.count, rest.event
+            );
+        }
         event!(SocketsClosed; "listening sockets closed");
         if let Some(Err(error)) = self.state_lock.take().map(PidFile::remove) {
             event!(DaemonWarning; "lock of the state folder not removed: {error}");

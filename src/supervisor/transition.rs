@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 
 use super::Supervisor;
+use super::announce::announce;
 use super::birth::Inheritance;
 use super::children::State;
 use super::settings::InForce;
 use super::sockets::Sockets;
-use crate::event;
 use crate::workers::{Kind, Order};
 
 /// How long new workers may take to become ready: a large lease file has to be read.
@@ -223,7 +223,7 @@ impl Supervisor {
         for child in self.children.iter_mut().filter(|child| child.kill_at.is_some_and(|at| at <= now)) {
             child.kill_at = None;
             child.state = State::Quiet;
-            event!(WorkerKilled, pid = child.pid; "{} of generation {} did not stop reading in time",
+            announce!(self.shared, WorkerKilled, pid = child.pid; "{} of generation {} did not stop reading in time",
                 child.name(), child.generation);
             super::kill(child.pid);
         }
@@ -235,7 +235,7 @@ impl Supervisor {
         self.shared.set_generation(transition.generation);
         self.in_force = transition.in_force;
         for name in transition.sockets.interfaces_beyond(&self.sockets) {
-            event!(InterfaceUp, interface = name; "{name} is served");
+            announce!(self.shared, InterfaceUp, interface = name; "{name} is served");
         }
         // Sockets that the new configuration no longer names close here.
         self.sockets = transition.sockets;

@@ -2,6 +2,7 @@
 //! forks, and main believes nothing it says but "please reload".
 
 mod door;
+mod subject;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,11 +18,12 @@ use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 
 use super::{Context, Heard, Order, Word, hear};
+use crate::api::desk::Desk;
 use crate::api::reload::Reloads;
-use crate::api::{Door, Endpoint, State, router};
-use crate::config::Document;
+use crate::api::{Door, Endpoint, State, events, pool_places, router};
+use crate::config::Loaded;
 use crate::event;
-use crate::stats::{Counter, Snapshot};
+use crate::stats::{Counter, StatsCollector, TICK};
 
 /// What the api process inherits besides its context.
 #[derive(Debug)]
@@ -33,13 +35,15 @@ pub struct Inputs {
     /// The bearer token that writing over TCP needs.
     pub token: Option<String>,
     /// The configuration as it was said.
-    pub document: Arc<Document>,
+    pub loaded: Arc<Loaded>,
     /// The file that the configuration was read from.
     pub config_file: Option<String>,
     /// What the daemon serves where.
     pub endpoints: Vec<Endpoint>,
 }
 
+/// Threads for work that waits for a disk.
+const BLOCKING: usize = 8;
 /// How long open requests may take once the process has been told to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// A reload that was asked for through this process is waited for even when a newer generation took over.
@@ -47,11 +51,13 @@ const LAST_VERDICT: Duration = Duration::from_secs(90);
 
 /// Serves until main says otherwise. Errors: what keeps it from serving at all.
 pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build();
     let runtime = runtime.map_err(|error| format!("could not start the async runtime: {error}"))?;
-    runtime
-        .block_on(serve(context, inputs))
-        .map_err(|error| format!("could not serve the control API: {error}"))
+    let served = runtime.block_on(serve(context, inputs));
+    // What still waits for a disk must not hold up the end.
+    runtime.shutdown_timeout(FAREWELL);
+    served.map_err(|error| format!("could not serve the control API: {error}"))
 }
 
 async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
@@ -59,29 +65,40 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
     // The handlers outlive no borrow: they get a copy of the channel to ask main through.
     let to_main = context.channel.as_fd().try_clone_to_owned()?;
     let to_main = Channel::from(to_main);
+    let (leave, leaving) = watch::channel(false);
     let state = Arc::new(State {
         config: Arc::clone(&context.config),
         shared: context.shared,
+        collector: Arc::new(StatsCollector::new(
+            context.shared,
+            subject::of(&context.config, pool_places(&context.config)),
+        )),
         endpoints: inputs.endpoints,
         token: inputs.token,
-        document: inputs.document,
+        loaded: inputs.loaded,
         config_file: inputs.config_file,
         reloads: Reloads::new(move || {
             if let Err(error) = to_main.send(&Word::Reload.encode()) {
                 log::warn!("could not ask main for a reload: {error}");
             }
         }),
+        desk: Desk::default(),
+        feed: events::Feed::default(),
+        leaving: leaving.clone(),
     });
     context.say(&Word::Ready);
-    let (leave, leaving) = watch::channel(false);
     let mut servers = Some((inputs.control, inputs.listen));
     let mut running = tokio::task::JoinSet::new();
     loop {
         match hear(&context.channel)? {
             Heard::Order(Order::Begin) => {
                 if let Some((control, listen)) = servers.take() {
+                    // The first snapshot comes before the first request, the next ones by themselves.
+                    state.collector.tick();
                     start(&mut running, &state, &leaving, control, listen)?;
+                    running.spawn(collect(Arc::clone(&state), leaving.clone()));
                     running.spawn(report(Arc::clone(&state), leaving.clone()));
+                    running.spawn(events::follow(Arc::clone(&state), leaving.clone()));
                 }
             }
             Heard::Order(Order::Verdict(true, words)) => state.reloads.answer(Ok(words)),
@@ -130,6 +147,18 @@ fn start(
     Ok(())
 }
 
+/// Takes a snapshot every second, until the process leaves: the history belongs to the next one then.
+async fn collect(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = leaving.wait_for(|leave| *leave) => return Ok(()),
+            _ = ticks.tick() => drop(state.collector.tick()),
+        }
+    }
+}
+
 /// Logs the main figures every `logging.stats_interval`, until the process leaves.
 async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
     let interval = state.config.logging.stats_interval;
@@ -139,7 +168,7 @@ async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Re
         };
         tokio::select! {
             _ = leaving.wait_for(|leave| *leave) => return Ok(()),
-            () = pause => Snapshot::take(state.shared).log(),
+            () = pause => state.collector.latest().log(),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::regions::Region;
 use super::{Context, Heard, Order, Word, hear};
 use crate::event;
 use crate::lease::{Ended, Keeper, LeaseEvent, Offers, Probes, StoreError, Topology};
-use crate::stats::{Counter, PoolFigures};
+use crate::stats::{Counter, Gauge, PoolFigures};
 
 /// Between two looks at the file when there is nothing to do.
 const TICK: Duration = Duration::from_millis(250);
@@ -22,14 +22,14 @@ const BREATH: Duration = Duration::from_millis(2);
 /// After a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Between two sweeps of the offers; far below the hours in which their times wrap.
+/// Between two sweeps of the probes; far below the hours in which their times wrap.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Between two sweeps of the offers, which are counted by it: a megabyte to read.
+const OFFERS_EVERY: Duration = Duration::from_secs(1);
 
 /// Between two lines about a failure that lasts.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
-
-/// Most lines a second about leases that ran out; a whole site may end at once.
-const LINES_A_SECOND: u32 = 50;
 
 /// Serves until main says otherwise. Errors: what keeps it from serving at all.
 pub fn run(context: &Context) -> Result<(), String> {
@@ -77,25 +77,20 @@ struct Worker<'a> {
     offers: Offers,
     probes: Probes,
     swept: Instant,
+    counted: Option<Instant>,
     failing: Option<Instant>,
-    lines: u32,
-    hidden: u64,
-    second: Instant,
 }
 
 impl<'a> Worker<'a> {
     fn new(context: &'a Context, keeper: Keeper) -> Self {
-        let now = Instant::now();
         let worker = Self {
             context,
             keeper,
             offers: Offers::new(Region::Offers.of(context.shared)),
             probes: Probes::new(Region::Probes.of(context.shared)),
-            swept: now,
+            swept: Instant::now(),
+            counted: None,
             failing: None,
-            lines: 0,
-            hidden: 0,
-            second: now,
         };
         worker.publish();
         worker
@@ -105,8 +100,12 @@ impl<'a> Worker<'a> {
     fn step(&mut self) -> Duration {
         if self.swept.elapsed() >= SWEEP_EVERY {
             self.swept = Instant::now();
-            self.offers.sweep(self.keeper.clock().now());
             self.probes.sweep(self.keeper.clock().now());
+        }
+        if self.counted.is_none_or(|counted| counted.elapsed() >= OFFERS_EVERY) {
+            self.counted = Some(Instant::now());
+            let offers = self.offers.sweep(self.keeper.clock().now());
+            self.context.slot.set(Gauge::Offers, offers as u64);
         }
         match self.keeper.step() {
             Ok(step) => {
@@ -139,27 +138,15 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn report(&mut self, ended: &[Ended]) {
-        if self.second.elapsed() >= Duration::from_secs(1) {
-            self.second = Instant::now();
-            self.lines = 0;
-            if self.hidden > 0 {
-                event!(DhcpLeaseExpired, leases = self.hidden; "{} more leases expired", self.hidden);
-                self.hidden = 0;
-            }
-        }
+    fn report(&self, ended: &[Ended]) {
         for one in ended.iter().filter(|one| one.event == LeaseEvent::Expired) {
             self.context.slot.count(Counter::LeaseExpired);
-            if self.lines < LINES_A_SECOND {
-                self.lines += 1;
-                event!(DhcpLeaseExpired, mac = one.hardware; "lease of {} expired", one.address);
-            } else {
-                self.hidden += 1;
-            }
+            event!(DhcpLeaseExpired, mac = one.hardware; "lease of {} expired", one.address);
         }
     }
 
     fn publish(&self) {
+        self.context.slot.set(Gauge::UnfoldedRows, self.keeper.unfolded());
         for gauge in self.keeper.gauges() {
             let blocked = gauge.size.saturating_sub(gauge.free + gauge.states.iter().sum::<u64>());
             let figures =

@@ -5,12 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use daemon_utils::log::collector::{self, Command, Control, Counters, Start, Told};
 use daemon_utils::log::text::TextFormat;
-use daemon_utils::log::{FileOutput, Outputs, OutputsConfig, Record, SyslogOutput};
+use daemon_utils::log::{FileOutput, Limits, Outputs, OutputsConfig, Record, SyslogOutput};
+use log::Level;
 
 use super::{Context, Heard, Order, Word, hear};
 use crate::config::Config;
 use crate::events::Event;
-use crate::stats::Counter;
+use crate::stats::{Counter, Shared};
+use crate::workers::regions::Region;
 
 /// The program's name in syslog messages.
 const IDENT: &str = "echo-daemon";
@@ -31,7 +33,8 @@ pub fn run(context: &Context, socket: OwnedFd, console: bool) -> Result<(), Stri
         failures: context.slot.cell(Counter::ErrorLog),
         total: &total,
     };
-    let mut orders = Orders { context, text: TextFormat::default() };
+    let limits = limits(&context.config, context.shared);
+    let mut orders = Orders { context, limits, text: TextFormat::default() };
     collector::run(socket, outputs, Start::Standby, &mut orders, counters)
         .map(drop)
         .map_err(|errno| format!("could not collect log records: {errno}"))
@@ -60,9 +63,25 @@ pub fn outputs(config: &Config, console: bool) -> OutputsConfig {
     }
 }
 
+/// How often each event is logged, by all processes together.
+pub fn limits(config: &Config, shared: Shared) -> Limits {
+    let limit = |event: &Event| match config.logging.rate_limits.get(event.id()) {
+        Some(limit) => (event.id(), *limit),
+        None => (event.id(), event.limit()),
+    };
+    Limits::new(Event::ALL.iter().map(limit), Region::LogLimits.of(shared))
+}
+
+/// The level at which it is told that an event was suppressed: its own, so that who sees the one sees the other.
+pub fn level_of(event: &str) -> Level {
+    let found = Event::ALL.iter().find(|known| known.id() == event);
+    found.map_or(Event::LogEventsSuppressed.level(), |event| event.level())
+}
+
 /// Main's orders as the collector's commands.
 struct Orders<'a> {
     context: &'a Context,
+    limits: Limits,
     text: TextFormat,
 }
 
@@ -94,6 +113,13 @@ impl Control for Orders<'_> {
         let mut line = String::new();
         self.text.line(record, &mut line);
         self.context.shared.notes().push(line.trim_end());
+    }
+
+    /// What was suppressed of events that are quiet now: nobody else would tell.
+    fn report(&mut self, outputs: &mut Outputs) {
+        for quiet in self.limits.take_quiet_now() {
+            outputs.say_suppressed(level_of(quiet.event), Event::LogEventsSuppressed.id(), quiet);
+        }
     }
 }
 

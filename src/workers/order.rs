@@ -52,6 +52,9 @@ pub struct Patch {
     pub json: String,
 }
 
+/// How the refusal of a patch begins that was made for another configuration than the one in force.
+pub const STALE: &str = "stale: ";
+
 impl Order {
     /// As bytes for the channel.
     pub fn encode(&self) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! How often a worker tries again and how often it says so: a back-off after failures, a limit for log lines.
+//! How often a worker tries again: a back-off after failures.
 //!
 //! Pure: the caller gives the time. Used by the loops of the workers.
 
@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 const SHORTEST: Duration = Duration::from_millis(100);
 /// The pause that repeated failures grow to.
 const LONGEST: Duration = Duration::from_secs(1);
-/// The least time between two log lines of one kind that the network can cause at will.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts: 100 ms after the first failure, twice as long after each further one, 1 s at most.
 #[derive(Debug, Default)]
@@ -39,48 +37,6 @@ impl Backoff {
     }
 }
 
-/// Lets one event a second through and counts the others.
-#[derive(Debug, Default)]
-pub(super) struct Limit {
-    last: Option<Instant>,
-    suppressed: u64,
-}
-
-impl Limit {
-    /// Whether to log this event; if so, how many like it were passed over since the last line.
-    pub(super) fn allow(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < QUIET) {
-            self.suppressed += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}
-
-/// Lets so many events a second through and counts the others.
-#[derive(Debug, Default)]
-pub(super) struct Quota {
-    second: Option<Instant>,
-    used: u32,
-    suppressed: u64,
-}
-
-impl Quota {
-    /// Whether to log this event, of `most` in one second; if so, how many like it were passed over since the last line.
-    pub(super) fn allow(&mut self, most: u32, now: Instant) -> Option<u64> {
-        if self.second.is_none_or(|second| now.saturating_duration_since(second) >= QUIET) {
-            (self.second, self.used) = (Some(now), 0);
-        }
-        if self.used >= most {
-            self.suppressed += 1;
-            return None;
-        }
-        self.used += 1;
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,23 +56,5 @@ mod tests {
         assert!(backoff.failed(now), "a first failure is logged");
         assert!(!backoff.failed(now), "the ones after it are not");
         assert_eq!(backoff.left(now + LONGEST), None);
-    }
-
-    #[test]
-    fn one_line_a_second_tells_how_many_were_passed_over() {
-        let now = Instant::now();
-        let mut limit = Limit::default();
-        assert_eq!(limit.allow(now), Some(0));
-        assert_eq!(limit.allow(now), None);
-        assert_eq!(limit.allow(now + QUIET / 2), None);
-        assert_eq!(limit.allow(now + QUIET), Some(2));
-    }
-
-    #[test]
-    fn a_quota_is_used_up_and_comes_back_with_the_next_second() {
-        let now = Instant::now();
-        let mut quota = Quota::default();
-        assert_eq!([quota.allow(2, now), quota.allow(2, now), quota.allow(2, now)], [Some(0), Some(0), None]);
-        assert_eq!(quota.allow(2, now + QUIET), Some(1));
     }
 }

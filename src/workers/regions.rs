@@ -3,7 +3,10 @@
 
 use std::sync::atomic::AtomicU64;
 
+use daemon_utils::log::limits::WORDS_PER_EVENT;
+
 use crate::dhcp::rate::RATE_WORDS;
+use crate::events::Event;
 use crate::lease::{OFFER_WORDS, PROBE_WORDS};
 use crate::stats::Shared;
 
@@ -16,6 +19,8 @@ pub enum Region {
     Probes,
     /// How often each client is heard ([`crate::dhcp::rate::Rates`]).
     Rates,
+    /// How often each event is logged ([`daemon_utils::log::Limits`]).
+    LogLimits,
 }
 
 /// Words of all regions together.
@@ -31,7 +36,7 @@ pub const WORDS: usize = {
 
 impl Region {
     /// All of them, in their order in memory.
-    pub const ALL: [Self; 3] = [Self::Offers, Self::Probes, Self::Rates];
+    pub const ALL: [Self; 4] = [Self::Offers, Self::Probes, Self::Rates, Self::LogLimits];
 
     /// How many words it takes.
     pub const fn words(self) -> usize {
@@ -39,6 +44,7 @@ impl Region {
             Self::Offers => OFFER_WORDS,
             Self::Probes => PROBE_WORDS,
             Self::Rates => RATE_WORDS,
+            Self::LogLimits => Event::ALL.len() * WORDS_PER_EVENT,
         }
     }
 

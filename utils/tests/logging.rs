@@ -268,6 +268,8 @@ impl Control for Orders<'_> {
         }
     }
 
+    fn report(&mut self, _: &mut Outputs) {}
+
     fn remember(&mut self, _: &daemon_utils::log::Record<'_>) {}
 
     fn stopped_reading(&mut self) {

@@ -1,6 +1,7 @@
 //! `config …`: one file per subcommand. They explain, describe and propose configurations, and change nothing.
 
 mod init;
+mod plan;
 mod proposal;
 mod running;
 mod schema;
@@ -38,6 +39,19 @@ Examples:
   echo-daemon config init --interface eth0
   echo-daemon config init --interface eth0 --output /etc/echo-daemon/config.yaml")]
     Init(init::InitArgs),
+    /// Tell what a changed file would do, before it is applied: keys, sockets, and which live leases would notice
+    #[command(after_help = "\
+FILE is held against the configuration that the daemon has in force, or, where that cannot be known, against the file of
+-c. Relative paths in it start where those of the file of -c do, as if it stood there already. Nothing is changed.
+
+The exit code is 0 also where leases would be lost, and where a reload would be refused because a key needs a restart;
+it is 1 where FILE has mistakes.
+
+Examples:
+  cp /etc/echo-daemon/config.yaml draft.yaml      then edit the draft
+  echo-daemon config plan draft.yaml              what would happen
+  echo-daemon config plan draft.yaml --json       the same for programs")]
+    Plan(plan::PlanArgs),
 }
 
 pub(super) fn run(invocation: &Invocation, command: &ConfigCommand) -> Outcome {
@@ -45,5 +59,6 @@ pub(super) fn run(invocation: &Invocation, command: &ConfigCommand) -> Outcome {
         ConfigCommand::Show(args) => show::run(invocation, args),
         ConfigCommand::Schema => schema::run(),
         ConfigCommand::Init(args) => init::run(args),
+        ConfigCommand::Plan(args) => plan::run(invocation, args),
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::super::progress::Progress;
 use super::{Done, Failure, sheet};
 use crate::config::Config;
 use crate::lease::{Reader, transfer};
@@ -41,6 +42,7 @@ pub(super) fn run(config: &Config, args: &ExportArgs) -> Done {
     } else {
         sheet::csv(out, &transfer::COLUMNS)?
     };
+    let mut progress = Progress::new("exported");
     let mut after = None;
     loop {
         let page = reader.page(after, PAGE)?;
@@ -51,11 +53,14 @@ pub(super) fn run(config: &Config, args: &ExportArgs) -> Done {
             let cells = transfer::write(recorded, times);
             sheet.row(&cells.each_ref().map(String::as_str))?;
         }
+        progress.add(page.len());
         match page.last() {
             Some(last) if page.len() == PAGE => after = Some(last.lease.address),
             _ => break,
         }
         reader = Reader::open(path)?;
     }
-    Ok(sheet.end()?)
+    sheet.end()?;
+    progress.finish();
+    Ok(())
 }

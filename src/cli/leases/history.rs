@@ -18,7 +18,7 @@ pub(in crate::cli) struct HistoryArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<i64>,
     /// Only of this hardware address
-    #[arg(long, value_name = "MAC")]
+    #[arg(long, value_name = "MAC", value_parser = super::mac)]
     mac: Option<String>,
     #[command(flatten)]
     look: LookArgs,
@@ -27,7 +27,8 @@ pub(in crate::cli) struct HistoryArgs {
 const HEADS: [&str; 9] = ["ip", "mac", "client_id", "hostname", "subnet", "pool", "starts", "ends", "ended"];
 
 pub(super) fn run(config: &Config, args: &HistoryArgs) -> Done {
-    let mut filter = PastFilter { address: args.address, mac: args.mac.clone(), at: args.at, after: None };
+    let mut filter =
+        PastFilter { address: args.address, mac: args.mac.clone(), at: args.at, after: None, rows: None };
     let mut page = past(&config.dhcp.store.path, &filter)?;
     let mut sheet = sheet::open(&args.look, &HEADS, "interval")?;
     loop {

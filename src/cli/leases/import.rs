@@ -1,19 +1,19 @@
 //! `leases import FILE`: reads the file, checks every row, and writes all of them in one transaction.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
+use super::super::progress::Progress;
+use super::super::say_json;
 use super::{Done, Failure, kea, write};
 use crate::config::Config;
-use crate::config::model::IdentifyBy;
-use crate::lease::transfer::{self, COLUMNS, Cells};
-use crate::lease::{Access, ImportRow, Times, Topology};
+use crate::lease::Access;
+use crate::lease::draft::{self, Draft, Flaw};
+use crate::lease::transfer::Cells;
 use crate::supervisor::say;
 
 /// Some two million leases. What never ends, such as a device, is no file of leases.
@@ -27,6 +27,9 @@ pub(in crate::cli) struct ImportArgs {
     /// Its format; else told by its name or its first character
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// The outcome as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,14 +54,23 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
     let rows = rows.map_err(|mistake| refused(format!("\"{file}\": {mistake}\nnothing was imported")))?;
     write::become_owner(config)?;
     let (mut leases, times) = write::open(config)?;
+    let mut progress = Progress::new("imported");
     // Read before anything is locked: a large file takes its time, and the daemon's workers wait meanwhile.
-    let rows = understand(config, rows, times).map_err(|mistakes| refused(report(&file, word, &mistakes)))?;
+    let drafts = rows.into_iter().inspect(|_| progress.add(1));
+    let rows = draft::understand(config, drafts, times)
+        .map_err(|mistakes| refused(report(&file, word, &mistakes)))?;
     leases.begin(Access::Write, times.now)?;
     let done = leases.import(rows, word).map_err(|refusals| {
-        let mistakes = refusals.into_iter().map(|(place, refusal)| (place, refusal.to_string())).collect();
+        let mistakes =
+            refusals.into_iter().map(|(place, refusal)| (place, refusal.to_string().into())).collect();
         refused(report(&file, word, &mistakes))
     })?;
     leases.commit()?;
+    progress.finish();
+    if args.json {
+        let counts = json!({ "imported": done.new, "updated": done.updated, "unchanged": done.unchanged });
+        return say_json(&counts).map_err(refused);
+    }
     say(&format!("imported {}, updated {}, unchanged {}", done.new, done.updated, done.unchanged));
     Ok(())
 }
@@ -97,11 +109,8 @@ fn guess(path: &Path, bytes: &[u8]) -> Format {
     }
 }
 
-/// A row as text: its place in the file, and its cells or what is wrong with it.
-pub(super) type Draft = (u64, Result<Cells, String>);
-
 /// What is wrong with the rows, by their places.
-type Mistakes = Vec<(u64, String)>;
+type Mistakes = Vec<(u64, Flaw)>;
 
 fn from_csv(bytes: &[u8]) -> Result<Vec<Draft>, String> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
@@ -128,13 +137,13 @@ fn from_csv(bytes: &[u8]) -> Result<Vec<Draft>, String> {
                     }
                     Ok(cells)
                 } else {
-                    Err(format!("{} cells under {} heads", record.len(), places.len()))
+                    Err(vec![format!("{} cells under {} heads", record.len(), places.len()).into()])
                 };
                 rows.push((line, row));
             }
             Err(error) => {
                 let line = error.position().map_or(line, csv::Position::line);
-                rows.push((line, Err(csv_mistake(&error))));
+                rows.push((line, Err(vec![csv_mistake(&error).into()])));
                 if error.is_io_error() {
                     return Ok(rows);
                 }
@@ -154,7 +163,7 @@ fn csv_mistake(error: &csv::Error) -> String {
 fn places(heads: &[String]) -> Result<Vec<usize>, String> {
     let mut places = Vec::new();
     for head in heads {
-        let place = column(head)?;
+        let place = draft::column(head)?;
         if places.contains(&place) {
             return Err(format!("line 1: the column {head} stands there twice"));
         }
@@ -167,74 +176,21 @@ fn places(heads: &[String]) -> Result<Vec<usize>, String> {
     Ok(places)
 }
 
-fn column(name: &str) -> Result<usize, String> {
-    COLUMNS.iter().position(|column| *column == name).ok_or_else(|| {
-        let near = COLUMNS
-            .iter()
-            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-        let near = near.filter(|column| strsim::jaro_winkler(column, name) > 0.8);
-        let hint = near.map_or_else(|| COLUMNS.join(", "), |column| (*column).to_owned());
-        format!("unknown column {name:?}; hint: {hint}")
-    })
-}
-
 fn from_json(bytes: &[u8]) -> Result<Vec<Draft>, String> {
     let rows: Vec<Value> =
         serde_json::from_slice(bytes).map_err(|error| format!("it is not an array of objects: {error}"))?;
     let row = |(number, row): (u64, Value)| match row {
-        Value::Object(fields) => (number, object(fields)),
-        _ => (number, Err("it is not an object".to_owned())),
+        Value::Object(fields) => (number, draft::object(fields)),
+        _ => (number, Err(vec!["it is not an object".to_owned().into()])),
     };
     Ok((1..).zip(rows).map(row).collect())
-}
-
-fn object(fields: Map<String, Value>) -> Result<Cells, String> {
-    let mut cells = Cells::default();
-    for (name, value) in fields {
-        let place = column(&name)?;
-        let text = match value {
-            Value::Null => String::new(),
-            Value::String(text) => text,
-            Value::Number(number) => number.to_string(),
-            Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-                return Err(format!("{name} is neither text nor a number"));
-            }
-        };
-        if let Some(cell) = cells.get_mut(place) {
-            *cell = text;
-        }
-    }
-    Ok(cells)
-}
-
-fn understand(config: &Config, rows: Vec<Draft>, times: Times) -> Result<Vec<ImportRow>, Mistakes> {
-    let topology = Topology::new(config);
-    let by_subnet: HashMap<u16, IdentifyBy> =
-        (0..).zip(&config.dhcp.subnets).map(|(place, subnet)| (place, subnet.common.identify_by)).collect();
-    let identify_by = |address: Ipv4Addr| {
-        let subnet = topology.subnet_of(address).and_then(|subnet| by_subnet.get(&subnet.0));
-        subnet.copied().unwrap_or(config.dhcp.common.identify_by)
-    };
-    let mut good = Vec::with_capacity(rows.len());
-    let mut mistakes = Mistakes::new();
-    for (place, row) in rows {
-        let read = row.and_then(|cells| {
-            let recorded = transfer::read(&cells, times, &identify_by).map_err(|error| error.to_string())?;
-            Ok(ImportRow { place, recorded, undated: transfer::is_undated(&cells) })
-        });
-        match read {
-            Ok(row) => good.push(row),
-            Err(mistake) => mistakes.push((place, mistake)),
-        }
-    }
-    if mistakes.is_empty() { Ok(good) } else { Err(mistakes) }
 }
 
 fn report(file: &dyn std::fmt::Display, word: &str, mistakes: &Mistakes) -> String {
     let mut lines: Vec<String> = mistakes
         .iter()
         .take(SHOWN)
-        .map(|(place, mistake)| format!("\"{file}\", {word} {place}: {mistake}"))
+        .map(|(place, flaw)| format!("\"{file}\", {word} {place}: {}", flaw.reason))
         .collect();
     if mistakes.len() > SHOWN {
         lines.push(format!("… and {} more", mistakes.len() - SHOWN));

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::import::Draft;
+use crate::lease::draft::Draft;
 use crate::lease::transfer::{COLUMNS, Cells};
 
 /// Infinity (RFC 2131 §3.3), as Kea writes it.
@@ -30,7 +30,7 @@ pub(super) fn read(mut reader: csv::Reader<&[u8]>, heads: &[String]) -> Vec<Draf
             Ok(record) => record,
             Err(error) => {
                 let line = error.position().map_or(0, csv::Position::line);
-                wrong.push((line, Err(error.to_string())));
+                wrong.push((line, Err(vec![error.to_string().into()])));
                 continue;
             }
         };
@@ -40,7 +40,7 @@ pub(super) fn read(mut reader: csv::Reader<&[u8]>, heads: &[String]) -> Vec<Draf
             place.and_then(|place| record.get(place)).unwrap_or_default().trim()
         };
         let over = cell("valid_lifetime") == "0" || matches!(cell("state"), EXPIRED_RECLAIMED | RELEASED);
-        let row = if over { None } else { Some((line, cells(&cell))) };
+        let row = if over { None } else { Some((line, cells(&cell).map_err(|reason| vec![reason.into()]))) };
         newest.insert(cell("address").to_owned(), row);
     }
     wrong.extend(newest.into_values().flatten());
@@ -121,6 +121,6 @@ address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostn
                 "never"
             ]
         );
-        assert_eq!(rows[1], (7, Err("valid_lifetime \"soon\" is not a number".to_owned())));
+        assert_eq!(rows[1], (7, Err(vec!["valid_lifetime \"soon\" is not a number".to_owned().into()])));
     }
 }

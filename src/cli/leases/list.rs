@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::Done;
 use super::sheet::{self, LookArgs};
+use super::{Done, unknown_subnet};
 use crate::config::Config;
 use crate::lease::LeaseState;
 use crate::lease::reader::{self, LeaseRow, ListFilter};
@@ -20,7 +20,7 @@ pub(in crate::cli) struct ListArgs {
     #[arg(long, value_name = "NAME")]
     subnet: Option<String>,
     /// Only leases of this hardware address
-    #[arg(long, value_name = "MAC")]
+    #[arg(long, value_name = "MAC", value_parser = super::mac)]
     mac: Option<String>,
     /// Only leases of this client-id, hex with colons
     #[arg(long, value_name = "HEX")]
@@ -47,6 +47,11 @@ pub(super) fn run(config: &Config, args: &ListArgs) -> Done {
     };
     // Read before anything is written, so that a failure leaves no half of an answer.
     let mut rows = reader::list(&config.dhcp.store.path, &filter)?;
+    if let (true, Some(name)) = (rows.is_empty(), &args.subnet)
+        && !config.dhcp.subnets.iter().any(|subnet| subnet.name.as_str() == name)
+    {
+        return Err(unknown_subnet(config, name));
+    }
     let mut sheet = sheet::open(&args.look, &HEADS, "lease")?;
     loop {
         for row in &rows {

@@ -144,6 +144,22 @@ fn owner(path: &Path) -> Option<String> {
     (!uid.is_root()).then_some(name)
 }
 
+/// Six bytes of a hardware address (or as many as another medium has), in hex, as the lease file writes them.
+fn mac(text: &str) -> Result<String, String> {
+    let bytes: Vec<&str> = text.split([':', '-']).collect();
+    let is_byte = |byte: &&str| matches!(byte.len(), 1 | 2) && byte.bytes().all(|b| b.is_ascii_hexdigit());
+    if !(2..=16).contains(&bytes.len()) || !bytes.iter().all(is_byte) {
+        return Err("no hardware address; write 00:11:22:33:44:55".to_owned());
+    }
+    Ok(bytes.iter().map(|byte| format!("{:0>2}", byte.to_lowercase())).collect::<Vec<_>>().join(":"))
+}
+
+/// A name that the configuration lacks is a mistake, unless leases of a former subnet bear it: then rows come.
+fn unknown_subnet(config: &Config, name: &str) -> Failure {
+    let names: Vec<&str> = config.dhcp.subnets.iter().map(|subnet| subnet.name.as_str()).collect();
+    Failure::Refused(format!("there is no subnet {name:?}\nhint: subnets are {}", names.join(", ")))
+}
+
 fn never_leased(address: Ipv4Addr) -> Failure {
     Failure::Refused(format!("{address} was never leased"))
 }
@@ -151,6 +167,14 @@ fn never_leased(address: Ipv4Addr) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hardware_addresses_are_read_in_both_spellings_or_refused() {
+        assert_eq!(mac("0:A-2:33:44:55").as_deref(), Ok("00:0a:02:33:44:55"));
+        for wrong in ["zz", "00:11:22:33:44:zz", "001122334455", "", "00:111:22"] {
+            assert!(mac(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn owner_of_the_file_is_named_and_root_is_not_named_twice() {

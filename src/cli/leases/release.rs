@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use clap::Args;
+use serde_json::json;
 
+use super::super::say_json;
 use super::{Done, Failure, never_leased, write};
 use crate::config::Config;
 use crate::lease::reader::printable;
@@ -15,6 +17,9 @@ pub(in crate::cli) struct ReleaseArgs {
     /// The address
     #[arg(value_name = "IP")]
     address: Ipv4Addr,
+    /// The outcome as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(config: &Config, args: &ReleaseArgs) -> Done {
@@ -37,6 +42,10 @@ pub(super) fn run(config: &Config, args: &ReleaseArgs) -> Done {
         Freed::NotHeld(Some(last)) => return Err(Failure::Refused(over(last, times))),
     };
     leases.commit()?;
+    if args.json {
+        let outcome = json!({ "ip": args.address.to_string(), "released": true, "message": said });
+        return say_json(&outcome).map_err(Failure::Refused);
+    }
     say(&said);
     Ok(())
 }

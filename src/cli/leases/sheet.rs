@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::super::table;
+use super::super::{style, table};
 
 /// How rows are shown.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(super) fn open(
     } else if look.csv || !io::stdout().is_terminal() {
         Ok(Box::new(Disarmed(Csv::new(out, heads)?)))
     } else {
-        Ok(Box::new(Shown { out, table: table::new(heads), rows: 0, noun }))
+        Ok(Box::new(Shown { out, heads, table: table::new(heads), rows: 0, noun }))
     }
 }
 
@@ -121,6 +121,7 @@ fn disarmed(value: &str) -> String {
 
 struct Shown {
     out: Box<dyn Write>,
+    heads: &'static [&'static str],
     table: comfy_table::Table,
     rows: usize,
     noun: &'static str,
@@ -129,13 +130,18 @@ struct Shown {
 impl Sheet for Shown {
     fn row(&mut self, cells: &[&str]) -> io::Result<()> {
         self.rows += 1;
-        self.table.add_row(cells);
+        let cells = self.heads.iter().zip(cells);
+        self.table.add_row(cells.map(|(head, cell)| match *head {
+            "state" | "ended" => style::state(cell),
+            _ => style::plain(cell),
+        }));
         Ok(())
     }
 
     fn end(&mut self) -> io::Result<()> {
         let plural = if self.rows == 1 { "" } else { "s" };
-        writeln!(self.out, "{}\n{} {}{plural}", self.table, self.rows, self.noun)?;
+        let table = style::paint(&self.table.to_string(), style::on_stdout());
+        writeln!(self.out, "{table}\n{} {}{plural}", self.rows, self.noun)?;
         self.out.flush()
     }
 }

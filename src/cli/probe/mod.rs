@@ -5,16 +5,18 @@ mod dhcp;
 mod echo;
 mod summary;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use dhcp::Target;
+use serde_json::{Value, json};
 use summary::Summary;
 
 use super::client::{self, Reached};
-use super::{Invocation, Outcome, ProbeArgs};
+use super::style::{self, Tone};
+use super::{Invocation, Outcome, ProbeArgs, say_json};
 use crate::api::status::Status;
 use crate::config::Config;
 use crate::supervisor::say;
@@ -29,9 +31,16 @@ struct Step {
 pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
     let config = invocation.manager()?.load_leniently().map_err(|report| report.to_string())?;
     let good = Cell::new(true);
+    let told: RefCell<Vec<Value>> = RefCell::default();
     let report = |service: &str, outcome: Result<Vec<Step>, String>| match outcome {
         Ok(steps) => {
             for step in steps {
+                if args.output.json {
+                    told.borrow_mut().push(json!({
+                        "ok": true, "service": service, "step": step.name, "ms": millis(step.took), "result": step.result,
+                    }));
+                    continue;
+                }
                 say(&format!(
                     "ok      {service:<5} {:<10} {:>9.3} ms  {}",
                     step.name,
@@ -42,7 +51,12 @@ pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
         }
         Err(reason) => {
             good.set(false);
-            say(&format!("failed  {service:<5} {reason}"));
+            if args.output.json {
+                told.borrow_mut().push(json!({ "ok": false, "service": service, "reason": reason }));
+            } else {
+                let failed = style::mark(Tone::Bad, "failed");
+                style::say(&format!("{failed}  {service:<5} {}", style::plain(&reason)));
+            }
         }
     };
     let dhcp = |target: Target<'_>| {
@@ -51,7 +65,11 @@ pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
         }
         let outcomes = (0..args.count).map(|number| dhcp::exchange(target, Some(number), args.timeout));
         let summary = Summary::of(outcomes);
-        summary.lines().iter().for_each(|line| say(line));
+        if args.output.json {
+            told.borrow_mut().push(summary.json());
+        } else {
+            summary.lines().iter().for_each(|line| say(line));
+        }
         good.set(good.get() && summary.complete());
     };
     if let Some(server) = args.server {
@@ -72,6 +90,9 @@ pub(super) fn run(invocation: &Invocation, args: &ProbeArgs) -> Outcome {
                 Err(reason) => report("dhcp", Err(reason)),
             }
         }
+    }
+    if args.output.json {
+        say_json(&json!({ "ok": good.get(), "steps": told.take() }))?;
     }
     Ok(if good.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

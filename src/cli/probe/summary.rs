@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::{Step, millis};
 
 /// Different reasons of failures that are shown; a server that is down fails all exchanges for the same one.
@@ -66,6 +68,18 @@ impl Summary {
         }
         lines.extend(self.reasons.iter().map(|(reason, count)| format!("        {count} times: {reason}")));
         lines
+    }
+
+    /// The same for programs.
+    pub(super) fn json(&self) -> Value {
+        let steps = self.steps.iter().map(|(name, times)| {
+            let [min, median, p99, max] = [0, 50, 99, 100].map(|percent| millis(percentile(times, percent)));
+            json!({ "step": name, "ms": { "min": min, "median": median, "p99": p99, "max": max } })
+        });
+        json!({
+            "ok": self.complete(), "service": "dhcp", "complete": self.done, "lost": self.failed,
+            "steps": steps.collect::<Vec<_>>(), "reasons": self.reasons,
+        })
     }
 
     fn add(&mut self, step: &Step) {

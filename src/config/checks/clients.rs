@@ -1,20 +1,23 @@
-//! Checks of what chooses clients, against what there is to choose: the classes of pools, trusted relays, unknown
-//! clients.
+//! Checks of what chooses clients, against what there is to choose: the classes of pools, interfaces that classes
+//! name, unknown clients.
 
-use crate::config::model::{Class, Dhcp, Subnet, UnknownClients};
-use crate::config::network::Network;
+use std::collections::HashSet;
+
+use crate::config::model::{Class, Condition, Dhcp, Field, Subnet, UnknownClients};
+use crate::config::pattern::Pattern;
 use crate::config::section::{Reader, nearest};
 
 /// Checks classes, relays and reservations against those who name them.
 pub(super) fn check(dhcp: &Dhcp, reader: &Reader<'_>) {
+    let names: HashSet<&str> = dhcp.classes.iter().map(|class| class.name.as_str()).collect();
     for subnet in &dhcp.subnets {
-        check_pool_classes(subnet, &dhcp.classes, reader);
+        check_pool_classes(subnet, &names, reader);
     }
-    check_relays(dhcp, reader);
+    check_interface_patterns(dhcp, reader);
     check_unknown_clients(dhcp, reader);
 }
 
-fn check_pool_classes(subnet: &Subnet, classes: &[Class], reader: &Reader<'_>) {
+fn check_pool_classes(subnet: &Subnet, classes: &HashSet<&str>, reader: &Reader<'_>) {
     for pool in &subnet.pools {
         let list = format!("dhcp.subnets.{}.pools.{}.classes", subnet.name, pool.name);
         // A wrong item was left out, so positions count only where there was none.
@@ -22,12 +25,12 @@ fn check_pool_classes(subnet: &Subnet, classes: &[Class], reader: &Reader<'_>) {
             continue;
         }
         for (position, name) in pool.classes.iter().enumerate() {
-            let known = classes.iter().any(|class| class.name == *name);
+            let known = classes.contains(name.as_str());
             // A class whose name is wrong is not there, and that was said already.
             if known || !reader.is_sound(&format!("dhcp.classes.{name}")) {
                 continue;
             }
-            let hint = match nearest(name, classes.iter().map(|class| class.name.as_str())) {
+            let hint = match nearest(name, classes.iter().copied()) {
                 Some(near) => format!("did you mean {near}?"),
                 None => "describe it under dhcp.classes".to_owned(),
             };
@@ -37,30 +40,42 @@ fn check_pool_classes(subnet: &Subnet, classes: &[Class], reader: &Reader<'_>) {
     }
 }
 
-fn check_relays(dhcp: &Dhcp, reader: &Reader<'_>) {
-    const KEY: &str = "dhcp.security.trusted_relays";
-    // Without subnets there is a warning already; a wrong subnet is not in the list.
-    if dhcp.subnets.is_empty() || !reader.is_sound(KEY) || !reader.is_sound("dhcp.subnets") {
+/// A class may look at the interface that a message came in by; one that is not served never is.
+fn check_interface_patterns(dhcp: &Dhcp, reader: &Reader<'_>) {
+    if !dhcp.enabled || dhcp.interfaces.is_empty() || !reader.is_sound("dhcp.interfaces") {
         return;
     }
-    for (position, relays) in dhcp.security.trusted_relays.iter().enumerate() {
-        let accepted = dhcp.subnets.iter().any(|subnet| accepts(subnet, *relays));
-        if !accepted {
-            let (one, it) = if relays.prefix() == 32 {
-                (format!("the relay {}", relays.first()), "it")
-            } else {
-                (format!("a relay in {relays}"), "them")
-            };
-            let hint =
-                format!("list {it} in the `relays` of a subnet; this key only narrows what subnets accept");
-            reader.warning(&format!("{KEY}[{position}]"), format!("no subnet accepts {one}"), Some(hint));
+    for class in &dhcp.classes {
+        let mut patterns = Vec::new();
+        interface_patterns(&class.condition, &mut patterns);
+        let served = |pattern: &Pattern| dhcp.interfaces.iter().any(|name| pattern.fits(name.as_bytes()));
+        for pattern in patterns.into_iter().filter(|pattern| !served(pattern)) {
+            let key = key_of_interface(class, reader);
+            if reader.is_sound(&key) {
+                let reason =
+                    format!("\"{pattern}\" fits none of dhcp.interfaces, so no client comes in there");
+                let hint = format!("served are {}", dhcp.interfaces.join(", "));
+                reader.warning(&key, reason, Some(hint));
+            }
         }
     }
 }
 
-/// Whether one of these relays is on the subnet.
-fn accepts(subnet: &Subnet, relays: Network) -> bool {
-    subnet.network.overlaps(relays) || subnet.relays.iter().any(|relay| relays.contains(*relay))
+fn interface_patterns<'c>(condition: &'c Condition, found: &mut Vec<&'c Pattern>) {
+    match condition {
+        Condition::All(inner) | Condition::Any(inner) => {
+            inner.iter().for_each(|condition| interface_patterns(condition, found));
+        }
+        Condition::Not(inner) => interface_patterns(inner, found),
+        Condition::Field(Field::Interface, patterns) => found.extend(patterns),
+        Condition::Field(..) => {}
+    }
+}
+
+fn key_of_interface(class: &Class, reader: &Reader<'_>) -> String {
+    let whole = format!("dhcp.classes.{}.match", class.name);
+    let direct = format!("{whole}.interface");
+    if reader.is_said(&direct) { direct } else { whole }
 }
 
 fn check_unknown_clients(dhcp: &Dhcp, reader: &Reader<'_>) {

@@ -13,8 +13,9 @@ pub(super) fn check(dhcp: &Dhcp, reader: &Reader<'_>) {
     check_addresses(dhcp, reader);
     check_identifiers(&dhcp.subnets, reader);
     for subnet in &dhcp.subnets {
+        let taken = taken_of(subnet);
         for pool in &subnet.pools {
-            check_pool(subnet, pool, reader);
+            check_pool(subnet, pool, &taken, reader);
         }
     }
 }
@@ -152,25 +153,29 @@ fn identifiers(host: &Host) -> Vec<(String, String, Identifier<'_>)> {
     all
 }
 
-/// Warns where reservations and exclusions leave nothing of a pool.
-fn check_pool(subnet: &Subnet, pool: &Pool, reader: &Reader<'_>) {
-    let key = format!("dhcp.subnets.{}.pools.{}.range", subnet.name, pool.name);
-    if !reader.is_sound(&key) {
-        return;
-    }
+/// What reservations and exclusions take, in order; what touches is one range.
+fn taken_of(subnet: &Subnet) -> Vec<AddressRange> {
     let hosts = subnet.hosts.iter().filter_map(|host| AddressRange::new(host.ip?, host.ip?));
-    let mut taken: Vec<AddressRange> =
-        hosts.chain(subnet.exclude.iter().copied()).filter(|range| range.overlaps(pool.range)).collect();
-    taken.sort_unstable();
-    // The lowest address that may be left, as a number of 64 bits since it may be one past the last.
-    let mut next = u64::from(u32::from(pool.range.first()));
-    for range in taken {
-        if u64::from(u32::from(range.first())) > next {
-            return;
+    let mut all: Vec<AddressRange> = hosts.chain(subnet.exclude.iter().copied()).collect();
+    all.sort_unstable();
+    let mut taken: Vec<AddressRange> = Vec::with_capacity(all.len());
+    for range in all {
+        let touches =
+            |last: &AddressRange| u32::from(range.first()) <= u32::from(last.last()).saturating_add(1);
+        match taken.last_mut().filter(|last| touches(last)) {
+            Some(last) => *last = last.through(range.last()),
+            None => taken.push(range),
         }
-        next = next.max(u64::from(u32::from(range.last())) + 1);
     }
-    if next > u64::from(u32::from(pool.range.last())) {
+    taken
+}
+
+/// Warns where reservations and exclusions leave nothing of a pool.
+fn check_pool(subnet: &Subnet, pool: &Pool, taken: &[AddressRange], reader: &Reader<'_>) {
+    let key = format!("dhcp.subnets.{}.pools.{}.range", subnet.name, pool.name);
+    let covering = taken.partition_point(|range| range.last() < pool.range.last());
+    let covered = taken.get(covering).is_some_and(|range| range.first() <= pool.range.first());
+    if covered && reader.is_sound(&key) {
         let reason = format!("every address of {} is reserved or excluded", pool.range);
         let hint = "clients without a reservation get nothing from this pool".to_owned();
         reader.warning(&key, reason, Some(hint));

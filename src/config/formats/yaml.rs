@@ -6,22 +6,31 @@
 use figment::value::{Dict, Value};
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
-use super::{Index, Mark, SyntaxError};
+use super::{Index, Mark, Parsed, SyntaxError, only_lines};
 use crate::config::tree;
 
-/// Parses the text of a configuration file into its tree. Errors: anything but one map of keys.
-pub(crate) fn parse(text: &str) -> Result<Dict, SyntaxError> {
-    let plain = |reason: String, hint| SyntaxError { at: None, reason, hint };
+/// Parses the text of a configuration file. Errors: anything but one map of keys.
+pub(crate) fn parse(text: &str) -> Parsed {
     match value(text)? {
-        Value::Dict(_, dict) => Ok(dict),
-        Value::Empty(..) => {
-            Err(plain("the file is empty".to_owned(), Some("an example to start from is config/config.yaml")))
-        }
+        Value::Dict(_, dict) => Ok((dict, index(text))),
+        Value::Empty(..) => Err(SyntaxError::empty_file()),
         other => {
             let reason = format!("the file holds {}, not keys with values", tree::describe(&other));
-            Err(plain(reason, Some("a configuration begins with a key such as `tcp:`")))
+            let hint = Some("a configuration begins with a key such as `tcp:`");
+            Err(SyntaxError { at: None, reason, hint })
         }
     }
+}
+
+/// Parses what is indented below `daemon:`, whatever stands around it.
+pub(crate) fn parse_daemon_section(text: &str) -> Parsed {
+    let mut inside = false;
+    let section = only_lines(text, |line| {
+        let indented = line.is_empty() || line.starts_with([' ', '\t', '#']);
+        inside = line.starts_with("daemon:") || (inside && indented);
+        inside
+    });
+    if section.trim().is_empty() { Ok((Dict::new(), Index::default())) } else { parse(&section) }
 }
 
 /// Parses any YAML value, such as the one of `--set KEY=VALUE`.
@@ -157,7 +166,7 @@ mod tests {
         let index = index(text);
         assert_eq!(line(&index, "b.port"), Some(2));
         assert_eq!(line(&index, "c.port"), Some(5));
-        let parsed = Value::from(parse(text).unwrap());
+        let parsed = Value::from(parse(text).unwrap().0);
         assert_eq!(tree::describe(parsed.find_ref("c.port").unwrap()), "5");
     }
 

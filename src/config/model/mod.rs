@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use daemon_utils::log::Rate;
 use log::LevelFilter;
 use serde::Serialize;
 
@@ -72,6 +73,8 @@ pub struct Logging {
     pub json: JsonLog,
     /// Syslog.
     pub syslog: SyslogLog,
+    /// Limits of events that differ from the table's, by ID; none: no limit.
+    pub rate_limits: BTreeMap<&'static str, Option<Rate>>,
     /// Interval of the `STATS` line; zero: never.
     pub stats_interval: Duration,
 }

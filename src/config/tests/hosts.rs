@@ -220,6 +220,9 @@ fn client_has_one_host_on_a_link() {
         f: {circuit_id: c}
         g: {circuit_id: c}";
     let expected = "
+c.yaml:9: warning: dhcp.subnets.lan.hosts.a.circuit_id: host a and 4 more are known by circuits that a relay names, and dhcp.security.trusted_relays is empty: any host on a link can pose as a relay
+    9 |         a: {mac: 00:11:22:33:44:55, client_id: 'x', circuit_id: c, remote_id: r}
+  hint: list the addresses of your relays in dhcp.security.trusted_relays
 c.yaml:10: dhcp.subnets.lan.hosts.b.mac[1]: 00:11:22:33:44:55 belongs to host a already
     10 |         b: {mac: [00:11:22:33:44:56, 00-11-22-33-44-55]}
 c.yaml:11: dhcp.subnets.lan.hosts.c.client_id: this client_id belongs to host a already

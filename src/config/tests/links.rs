@@ -19,7 +19,10 @@ fn subnets_of_one_link_identify_clients_in_the_same_way() {
     let expected = "
 c.yaml:9: dhcp.subnets.b.identify_by: client-id differs from mac of subnet a, which shares the link campus
     9 |       identify_by: client-id
-  hint: make it the same for all subnets of the shared network";
+  hint: make it the same for all subnets of the shared network
+c.yaml:10: warning: dhcp.subnets.c.identify_by: clients are told apart by the circuit that a relay names, and dhcp.security.trusted_relays is empty: any host on a link can pose as a relay
+    10 |     c: {network: 10.0.2.0/24, shared_network: other, identify_by: circuit-id}
+  hint: list the addresses of your relays in dhcp.security.trusted_relays";
     refused(text, expected);
     assert!(load(&text.replace("      identify_by: client-id\n", "      identify_by: mac\n")).is_ok());
 }

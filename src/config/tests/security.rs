@@ -209,7 +209,10 @@ fn trusted_relay_of_no_subnet_is_a_warning() {
   hint: list it in the `relays` of a subnet; this key only narrows what subnets accept
 c.yaml:3: warning: dhcp.security.trusted_relays[1]: no subnet accepts a relay in 172.16.0.0/12
     3 |   security: {trusted_relays: [192.0.2.2, 172.16.0.0/12]}
-  hint: list them in the `relays` of a subnet; this key only narrows what subnets accept"
+  hint: list them in the `relays` of a subnet; this key only narrows what subnets accept
+c.yaml:4: warning: dhcp.subnets.a.relays[0]: 192.0.2.1 is none of dhcp.security.trusted_relays, so it gets no answer
+    4 |   subnets: {a: {network: 10.0.0.0/24, relays: [192.0.2.1]}}
+  hint: add it there, or remove it here"
     );
 }
 

@@ -115,6 +115,7 @@ pub(super) fn config() -> Config {
                 facility: "daemon".into(),
                 level: log::LevelFilter::Info,
             },
+            rate_limits: BTreeMap::new(),
             stats_interval: Duration::ZERO,
         },
         tcp: Tcp {

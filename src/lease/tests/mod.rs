@@ -10,6 +10,7 @@ mod keeper;
 mod memory;
 mod model;
 mod rules;
+mod search;
 mod sharing;
 mod sqlite;
 

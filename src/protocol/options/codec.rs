@@ -9,6 +9,8 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
+use crate::config::mistyped;
+
 use super::table::Kind;
 use super::{names, nested, special};
 
@@ -170,7 +172,10 @@ pub(super) fn split(value: &Value) -> Cow<'_, Value> {
 fn each(value: &Value, expected: &str, put: impl Fn(&Value, &mut Vec<u8>) -> Option<()>) -> Bytes {
     let mut out = Vec::new();
     for item in items(value) {
-        put(item, &mut out).ok_or_else(|| ValueError::new(format!("{} is not {expected}", Shown(item))))?;
+        put(item, &mut out).ok_or_else(|| {
+            let hint = item.as_str().and_then(mistyped::address);
+            ValueError { hint, ..ValueError::new(format!("{} is not {expected}", Shown(item))) }
+        })?;
     }
     Ok(out)
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::LAST_VERDICT;
+use crate::api::events::{self, LongLived};
 
 /// Most connections at once; further ones wait in the backlog. Each door has its own: whoever fills the TCP port
 /// keeps nobody from the control socket.
@@ -47,16 +49,34 @@ pub(super) async fn serve<L: Listener>(
     Ok(())
 }
 
+/// Ends when a connection has lasted long enough.
+async fn life(long: &watch::Receiver<bool>) {
+    tokio::time::sleep(LIFETIME).await;
+    // A stream of events ends by itself.
+    if *long.borrow() {
+        tokio::time::sleep(events::LIFETIME).await;
+    }
+}
+
 /// One connection. What breaks it is the client's affair.
 async fn converse<S>(stream: S, routes: Router, mut leaving: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (begin, mut begun) = watch::channel(false);
+    let (lengthen, long) = watch::channel(false);
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |request| {
         begin.send_replace(true);
-        routes.call(request)
+        let (answer, lengthen) = (routes.call(request), lengthen.clone());
+        async move {
+            let answer = answer.await;
+            let lasts = |answer: &Response| answer.extensions().get::<LongLived>().is_some();
+            if answer.as_ref().is_ok_and(lasts) {
+                lengthen.send_replace(true);
+            }
+            answer
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -66,7 +86,7 @@ where
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = leaving.wait_for(|leave| *leave) => (),
-        () = tokio::time::sleep(LIFETIME) => (),
+        () = life(&long) => (),
     }
     // The first request of a connection that has just been accepted is waited for (hyper would close such a one): it
     // may have been sent before the client could know that another process accepts now.

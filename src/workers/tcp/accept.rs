@@ -19,7 +19,7 @@ use crate::config::model::WhenFull;
 use crate::event;
 use crate::stats::Counter;
 use crate::workers::Context;
-use crate::workers::pace::{Backoff, Limit};
+use crate::workers::pace::Backoff;
 
 /// Connections taken from one listener before the worker looks at its orders and its children again.
 const BURST: usize = 64;
@@ -31,7 +31,6 @@ pub(super) struct Acceptor<'a> {
     lifeline: OwnedFd,
     places: Places,
     backoff: Backoff,
-    rejections: Limit,
     /// The clients' buffer. Never touched here, so a client's pages of it come zeroed with its first write.
     buffer: Vec<u8>,
 }
@@ -49,7 +48,6 @@ impl<'a> Acceptor<'a> {
             lifeline,
             places,
             backoff: Backoff::default(),
-            rejections: Limit::default(),
             buffer: vec![0; context.config.tcp.buffer_size.max(1)],
         }
     }
@@ -121,7 +119,7 @@ impl<'a> Acceptor<'a> {
 
     /// Ends a connection so that the client reads a clean end and not a reset: the end first, then away with what it
     /// has sent so far, since closing with unread data resets (RFC 1122 §4.2.2.13).
-    fn reject(&mut self, mut stream: &TcpStream, peer: SocketAddr) {
+    fn reject(&self, mut stream: &TcpStream, peer: SocketAddr) {
         /// What a client may have sent before we look; more is not worth the worker's time.
         const MOST: usize = 16;
         self.context.slot.count(Counter::TcpRejected);
@@ -132,13 +130,8 @@ impl<'a> Acceptor<'a> {
                 break;
             }
         }
-        if let Some(more) = self.rejections.allow(Instant::now()) {
-            let most = self.context.config.tcp.max_clients;
-            event!(
-                TcpClientRejected, peer = peer, max_clients = most, unlogged = more;
-                "client rejected: all places are taken"
-            );
-        }
+        let most = self.context.config.tcp.max_clients;
+        event!(TcpClientRejected, peer = peer, max_clients = most; "client rejected: all places are taken");
     }
 
     fn fail(&mut self, counter: Counter, what: &'static str, error: &io::Error) {

@@ -19,7 +19,7 @@ use daemon_utils::socket::DatagramBatch;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use self::socket::{Limits, Socket};
+use self::socket::Socket;
 use super::{Context, Heard, Order, Word, hear};
 use crate::stats::Counter;
 
@@ -42,7 +42,6 @@ struct Worker<'a> {
     context: &'a Context,
     sockets: Vec<Socket>,
     batch: DatagramBatch,
-    limits: Limits,
     phase: Phase,
 }
 
@@ -66,7 +65,7 @@ impl<'a> Worker<'a> {
         let sockets = sockets.into_iter().map(Socket::new).collect::<io::Result<Vec<_>>>()?;
         let batch = DatagramBatch::new(BATCH, context.config.udp.buffer_size.min(LONGEST), LONGEST);
         context.say(&Word::Ready);
-        Ok(Self { context, sockets, batch, limits: Limits::default(), phase: Phase::Ready })
+        Ok(Self { context, sockets, batch, phase: Phase::Ready })
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -88,7 +87,7 @@ impl<'a> Worker<'a> {
         let Some(socket) = self.sockets.get_mut(number) else { return };
         for _ in 0..ROUNDS {
             // Fewer than a batch holds: the socket was empty a moment ago, so waiting is next.
-            if socket.echo(&mut self.batch, self.context.slot, &mut self.limits) < BATCH {
+            if socket.echo(&mut self.batch, self.context.slot) < BATCH {
                 return;
             }
         }

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use super::sources;
 use crate::event;
 use crate::stats::{Counter, Slot};
-use crate::workers::pace::{Backoff, Limit};
+use crate::workers::pace::Backoff;
 
 /// One socket with what the worker remembers of it.
 pub(super) struct Socket {
@@ -20,13 +20,6 @@ pub(super) struct Socket {
     /// The kernel's count of dropped datagrams, as far as it has been counted here.
     drops: u32,
     backoff: Backoff,
-}
-
-/// What keeps the log readable whatever the network sends.
-#[derive(Debug, Default)]
-pub(super) struct Limits {
-    loops: Limit,
-    failures: Limit,
 }
 
 impl Socket {
@@ -50,7 +43,7 @@ impl Socket {
 
     /// Receives one batch and sends it back. Returns the number of datagrams received: 0 where there was none, or
     /// where the socket failed.
-    pub(super) fn echo(&mut self, batch: &mut DatagramBatch, slot: Slot, limits: &mut Limits) -> usize {
+    pub(super) fn echo(&mut self, batch: &mut DatagramBatch, slot: Slot) -> usize {
         let count = match batch.receive(self.fd.as_fd()) {
             Ok(0) => return 0,
             Ok(count) => count,
@@ -64,11 +57,11 @@ impl Socket {
         };
         self.backoff.succeeded();
         self.count_drops(batch.kernel_drops(), slot);
-        self.send_back(batch, slot, limits);
+        self.send_back(batch, slot);
         count
     }
 
-    fn send_back(&self, batch: &mut DatagramBatch, slot: Slot, limits: &mut Limits) {
+    fn send_back(&self, batch: &mut DatagramBatch, slot: Slot) {
         let mut keep = [false; super::BATCH];
         let mut looping = 0;
         for (i, keep) in keep.iter_mut().enumerate().take(batch.len()) {
@@ -78,12 +71,7 @@ impl Socket {
                 Ok(()) => *keep = true,
                 Err(reason) => {
                     looping += 1;
-                    if let Some(more) = limits.loops.allow(Instant::now()) {
-                        event!(
-                            UdpDatagramDropped, peer = peer, reason = reason.reason(), unlogged = more;
-                            "datagram would loop"
-                        );
-                    }
+                    event!(UdpDatagramDropped, peer = peer, reason = reason.reason(); "datagram would loop");
                 }
             }
         }
@@ -94,12 +82,10 @@ impl Socket {
         if let Some(error) = sent.error {
             slot.add(Counter::UdpFailed, sent.failed as u64);
             slot.add(Counter::ErrorSend, sent.failed as u64);
-            if let Some(more) = limits.failures.allow(Instant::now()) {
-                event!(
-                    UdpDatagramDropped, reason = "send-failed", error = error, unlogged = more;
-                    "datagram could not be sent back: {error}"
-                );
-            }
+            event!(
+                UdpDatagramDropped, reason = "send-failed", error = error;
+                "datagram could not be sent back: {error}"
+            );
         }
     }
 
@@ -153,11 +139,11 @@ mod tests {
         poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], 10_000_u16).unwrap();
         let shared = Shared::create(0).unwrap();
         let mut batch = DatagramBatch::new(8, 1000, 65_535);
-        assert_eq!(socket.echo(&mut batch, shared.slot(3), &mut Limits::default()), 3);
+        assert_eq!(socket.echo(&mut batch, shared.slot(3)), 3);
         assert_eq!(client.recv(&mut [0; 8]).unwrap(), 0);
         assert_eq!(client.recv(&mut [0; 8000]).unwrap(), 5000);
         let counted = [Counter::UdpEchoed, Counter::UdpLoop, Counter::UdpFailed, Counter::EchoBytesUdp];
         assert_eq!(counted.map(|counter| shared.counter(counter)), [2, 1, 0, 5000]);
-        assert_eq!(socket.echo(&mut batch, shared.slot(3), &mut Limits::default()), 0);
+        assert_eq!(socket.echo(&mut batch, shared.slot(3)), 0);
     }
 }

@@ -26,6 +26,8 @@ const WRITE_BATCH: usize = 256;
 const RETRY_MILLIS: u16 = 20;
 /// Longest wait for a predecessor that hangs; after that two loggers write at the same time.
 const HANDOVER: Duration = Duration::from_secs(10);
+/// How often [`Control::report`] is called.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// What the logger is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,9 @@ pub trait Control {
     fn stopped_reading(&mut self);
     /// Called with each record of level WARN or ERROR, whether an output takes it or not.
     fn remember(&mut self, record: &Record<'_>);
+    /// Called about once a second while this logger writes: what it has to report of its own, by
+    /// [`Outputs::say`] and its kin.
+    fn report(&mut self, outputs: &mut Outputs);
 }
 
 /// Whether the logger works at once.
@@ -105,7 +110,7 @@ pub fn run(
 ) -> nix::Result<Ended> {
     let queue = Queue::new()?;
     let seen = (counters.total)();
-    let mut writer = Writer { outputs, counters, seen };
+    let mut writer = Writer { outputs, counters, seen, reported: Instant::now() };
     if start == Start::Standby {
         match wait_for_begin(control) {
             Command::Begin | Command::Reopen => {}
@@ -144,6 +149,8 @@ struct Writer<'a> {
     counters: Counters<'a>,
     /// How many of all drops the outputs know of.
     seen: u64,
+    /// When the control was last asked for reports.
+    reported: Instant,
 }
 
 impl Writer<'_> {
@@ -198,6 +205,10 @@ impl Writer<'_> {
 
     fn write_batch(&mut self, batch: &mut Vec<Box<[u8]>>, control: &mut impl Control) {
         self.report_drops();
+        if self.reported.elapsed() >= REPORT_EVERY {
+            self.reported = Instant::now();
+            control.report(&mut self.outputs);
+        }
         self.counters
             .failures
             .fetch_add(self.outputs.speak(&mut |record| control.remember(record)), Ordering::Relaxed);

@@ -35,7 +35,10 @@ impl JsonFormat {
             // serde_json escapes C0 only. The others stand in strings, where an escape means the same.
             Ok(text) if text.contains(is_hostile) => text.chars().for_each(|c| {
                 if is_hostile(c) {
-                    let _ = write!(out, "\\u{:04x}", u32::from(c));
+                    // RFC 8259 §7: beyond the first plane as a surrogate pair.
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        let _ = write!(out, "\\u{unit:04x}");
+                    }
                 } else {
                     out.push(c);
                 }
@@ -150,6 +153,14 @@ mod tests {
         assert_eq!(value["a"], "1");
         assert_eq!(value["b"], "{}");
         assert_eq!(line.matches("\"a\"").count(), 1);
+    }
+
+    #[test]
+    fn hostile_characters_are_escaped_and_come_back() {
+        let text = "a\u{1b}\u{9b}\u{200b}\u{202e}\u{2066}\u{e0041}b";
+        let (line, value) = parsed(&record(text, &[("k", text, false)]));
+        assert!(line.is_ascii() && !line.trim_end().contains(char::is_control), "{line}");
+        assert_eq!((value["message"].as_str(), value["k"].as_str()), (Some(text), Some(text)));
     }
 
     proptest! {

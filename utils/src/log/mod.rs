@@ -9,6 +9,7 @@
 //! info!(event = …; …) → Sender → frame → socket → reader thread → bounded queue → writer → file, JSON, console, syslog
 //! ```
 //!
+//! What the network can cause at will is logged at a limited rate ([`limits`]), decided before a record is formatted.
 //! A slow disk never reaches a worker: the socket is drained into memory, and where memory is full too,
 //! records are dropped, counted and reported.
 
@@ -18,6 +19,7 @@ mod file;
 pub mod frame;
 pub mod json;
 pub mod levels;
+pub mod limits;
 pub mod outputs;
 mod queue;
 pub mod sender;
@@ -33,6 +35,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair
 pub use error::OutputError;
 pub use frame::Record;
 pub use levels::Levels;
+pub use limits::{Limits, Rate, Suppressed};
 pub use outputs::{FileOutput, Outputs, OutputsConfig, SyslogOutput};
 
 /// Room in the log socket, in bytes, that bridges the time until the logger runs or is replaced.

@@ -13,6 +13,7 @@ use super::file::{self, LogFile};
 use super::frame::{Field, Record};
 use super::json::JsonFormat;
 use super::levels::Levels;
+use super::limits::Suppressed;
 use super::sink::Sink;
 use super::syslog::SyslogSink;
 use super::text::TextFormat;
@@ -85,8 +86,7 @@ struct Own {
     level: Level,
     event: &'static str,
     message: String,
-    /// The output that it is about.
-    output: Option<&'static str>,
+    fields: Vec<Field<'static>>,
 }
 
 #[derive(Debug)]
@@ -182,7 +182,15 @@ impl Outputs {
 
     /// Queues a record of the logger's own, which [`Outputs::speak`] writes.
     pub fn say(&mut self, level: Level, event: &'static str, message: String) {
-        self.own.push(Own { level, event, message, output: None });
+        self.own.push(Own { level, event, message, fields: Vec::new() });
+    }
+
+    /// Queues a record that events were suppressed by their limit: `event` is the record's own.
+    pub fn say_suppressed(&mut self, level: Level, event: &'static str, what: Suppressed) {
+        let Suppressed { event: name, count } = what;
+        let message = format!("{count} records of {name} were suppressed by its rate limit");
+        let fields = vec![field("name", name.to_owned(), false), field("count", count.to_string(), true)];
+        self.own.push(Own { level, event, message, fields });
     }
 
     /// Writes the logger's own records: what [`Outputs::say`] queued, and which output has failed since the
@@ -193,13 +201,15 @@ impl Outputs {
             if let Some(message) = output.failure.take() {
                 failures += 1;
                 let (event, level) = OUTPUT_FAILED;
-                self.own.push(Own { level, event, message, output: Some(output.name) });
+                let fields = vec![field("output", output.name.to_owned(), false)];
+                self.own.push(Own { level, event, message, fields });
             }
         }
         for own in std::mem::take(&mut self.own) {
-            let fields = own.output.map(|name| field("output", name.to_owned(), false)).into_iter().collect();
-            let record = own_record(own.level, own.event, own.message, fields);
-            heard(&record);
+            let record = own_record(own.level, own.event, own.message, own.fields);
+            if record.level <= Level::Warn {
+                heard(&record);
+            }
             self.write(&record);
         }
         failures

@@ -21,6 +21,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::frame::{Field, MAX_FIELDS, Record};
 use super::levels::Levels;
+use super::limits::{Limits, Suppressed, Verdict};
 use super::text::TextFormat;
 
 /// Longest wait for room in the socket. The logger always drains it promptly: this bridges scheduling only.
@@ -46,6 +47,7 @@ struct State {
     process: Cow<'static, str>,
     pid: u32,
     levels: Option<Levels>,
+    limits: Option<Limits>,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,16 @@ pub fn rename(process: &str) {
 pub fn set_levels(levels: Levels) {
     log::set_max_level(levels.most());
     SENDER.write_state().levels = Some(levels);
+}
+
+/// Replaces the limits of events; before the first call there are none.
+pub fn set_limits(limits: Limits) {
+    SENDER.write_state().limits = Some(limits);
+}
+
+/// Takes what was suppressed and never told, in all processes: for the one that speaks last.
+pub fn take_suppressed() -> Vec<Suppressed> {
+    SENDER.read_state().limits.as_ref().map(|limits| limits.take_quiet(None)).unwrap_or_default()
 }
 
 /// Where this process counts dropped records from now on (a child counts in its own slot).
@@ -123,7 +135,8 @@ fn register() {
 impl Sender {
     /// A sender that speaks to nobody yet.
     pub const fn new() -> Self {
-        let state = State { target: Target::Nobody, process: Cow::Borrowed(""), pid: 0, levels: None };
+        let state =
+            State { target: Target::Nobody, process: Cow::Borrowed(""), pid: 0, levels: None, limits: None };
         Self { state: RwLock::new(state), no_wait_until: AtomicU64::new(0), max_wait: MAX_WAIT }
     }
 
@@ -136,7 +149,10 @@ impl Sender {
 
     fn set(&self, target: Target, process: &str, levels: Levels) {
         let process = Cow::Owned(process.to_owned());
-        *self.write_state() = State { target, process, pid: std::process::id(), levels: Some(levels) };
+        let mut state = self.write_state();
+        let limits = state.limits.take();
+        *state = State { target, process, pid: std::process::id(), levels: Some(levels), limits };
+        drop(state);
         self.no_wait_until.store(0, Ordering::Relaxed);
     }
 
@@ -153,6 +169,19 @@ impl Sender {
 
     fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a record's event may be logged now; if so, how many like it were suppressed before.
+    fn admit(&self, spoken: &log::Record) -> Option<u64> {
+        let state = self.read_state();
+        let Some(limits) = &state.limits else { return Some(0) };
+        let verdict = with_text(spoken, "event", |event| {
+            with_text(spoken, "reason", |reason| limits.ask(event, reason, monotonic()))
+        });
+        match verdict {
+            Verdict::Pass(suppressed) => Some(suppressed),
+            Verdict::Suppress => None,
+        }
     }
 
     /// Sends one frame; waits `max_wait` at most. Whether it was sent.
@@ -197,10 +226,14 @@ impl Log for Sender {
         if !self.enabled(spoken.metadata()) {
             return;
         }
+        let Some(suppressed) = self.admit(spoken) else { return };
         // Values are turned into text before the lock is taken: their code may log, too.
         let mut facts = Facts::default();
         // Only our own visitor could fail, and it never does.
         let _ = spoken.key_values().visit(&mut facts);
+        if suppressed > 0 {
+            facts.add_suppressed(suppressed);
+        }
         let message = match spoken.args().as_str() {
             Some(text) => Cow::Borrowed(text),
             None => Cow::Owned(spoken.args().to_string()),
@@ -229,6 +262,10 @@ impl Log for Sender {
                 record.encode(&mut frame);
                 if !self.transmit(socket.as_fd(), &frame) {
                     dropped.fetch_add(1, Ordering::Relaxed);
+                    if let (Some(limits), 1..) = (&state.limits, suppressed) {
+                        let reason = with_text(spoken, "reason", str::to_owned);
+                        limits.give_back(&record.event, &reason, suppressed);
+                    }
                 }
             }
         }
@@ -239,7 +276,7 @@ impl Log for Sender {
 
 /// Whether the socket has room before `wait` milliseconds are over.
 fn wait_for_room(socket: BorrowedFd, wait: u64) -> bool {
-    let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
+    let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
     match nix::poll::poll(&mut [PollFd::new(socket, PollFlags::POLLOUT)], timeout) {
         Ok(ready) => ready > 0,
         Err(errno) => errno == Errno::EINTR,
@@ -251,8 +288,22 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn monotonic_millis() -> u64 {
+    millis(monotonic())
+}
+
+/// The clock of waits and limits, which no one sets.
+pub(super) fn monotonic() -> Duration {
     // Cannot fail for this clock (clock_gettime(2)); 0 would only mean "wait".
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| millis(Duration::from(time)))
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Calls `work` with a value that was given as text; with nothing where it was not.
+fn with_text<R>(spoken: &log::Record, key: &'static str, work: impl FnOnce(&str) -> R) -> R {
+    let value = spoken.key_values().get(key.into());
+    match value.as_ref().and_then(kv::Value::to_borrowed_str) {
+        Some(text) => work(text),
+        None => work(&value.map(|value| value.to_string()).unwrap_or_default()),
+    }
 }
 
 /// Collects a record's key-values: the event apart, the others in order.
@@ -260,6 +311,15 @@ fn monotonic_millis() -> u64 {
 struct Facts<'a> {
     event: String,
     fields: Vec<Field<'a>>,
+}
+
+impl Facts<'_> {
+    /// Adds how many records like this one were suppressed; a full record gives up its last field.
+    fn add_suppressed(&mut self, count: u64) {
+        self.fields.truncate(MAX_FIELDS - 1);
+        let (key, value) = (Cow::Borrowed("suppressed"), Cow::Owned(count.to_string()));
+        self.fields.push(Field { key, value, literal: true });
+    }
 }
 
 impl<'a> VisitSource<'a> for Facts<'a> {
@@ -371,6 +431,29 @@ mod tests {
         assert!(received(&socket).is_none());
         say(&sender, "a::loud", Level::Debug, &[]);
         assert!(received(&socket).is_some());
+        assert_eq!(dropped.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn limited_event_is_suppressed_and_the_next_record_tells_how_often() {
+        let (sender, socket, dropped) = sender("x");
+        let words = crate::log::limits::WORDS_PER_EVENT;
+        let table: Vec<AtomicU64> = std::iter::repeat_with(AtomicU64::default).take(words).collect();
+        let rate = crate::log::Rate::new(1, Duration::from_secs(3600));
+        let limits = Limits::new([("LOUD", rate)].into_iter(), Box::leak(table.into_boxed_slice()));
+        sender.write_state().limits = Some(limits.clone());
+        let fields = [("event", kv::Value::from("LOUD")), ("reason", "x".into())];
+        for _ in 0..5 {
+            say(&sender, "a", Level::Info, &fields);
+        }
+        assert!(received(&socket).is_some() && received(&socket).is_none(), "one of five");
+        say(&sender, "a", Level::Debug, &fields);
+        let fast = crate::log::Rate::new(1000, Duration::from_secs(1));
+        sender.write_state().limits = Some(limits.with_rate("LOUD", fast));
+        say(&sender, "a", Level::Info, &fields);
+        let frame = received(&socket).unwrap();
+        let last = Record::decode(&frame).unwrap().fields.pop().unwrap();
+        assert_eq!((last.key.as_ref(), last.value.as_ref(), last.literal), ("suppressed", "4", true));
         assert_eq!(dropped.load(Ordering::Relaxed), 0);
     }
 

@@ -113,11 +113,15 @@ fn escape_char(c: char, out: &mut String) {
     }
 }
 
-/// Characters that could end a line, steer a terminal or make a line read as another one: C0, DEL, C1, the
-/// Unicode line and paragraph separators, the bidirectional controls (Unicode Standard Annex 9) and the BOM.
+/// Characters that could end a line, steer a terminal, make a line read as another one, or hide in it: C0, DEL, C1, the
+/// Unicode line and paragraph separators, the bidirectional controls (Unicode Standard Annex 9; what "Trojan source"
+/// abuses), what has no width, the tags of plane 14, and the BOM.
 pub(super) fn is_hostile(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -186,6 +190,17 @@ mod tests {
         let line = line(&record);
         let tail = r#"a\nb\tc\x1b[31m\u{2028}\u{202e}\u{85}\x7f hostname="x\" y=\\1\n" empty="" plain=a\b"#;
         assert!(line.ends_with(&format!("{tail}\n")), "{line}");
+    }
+
+    #[test]
+    fn nothing_that_hides_or_turns_the_text_around_stays() {
+        let hostile = "\0 \x1b \x7f \u{80} \u{9b} \u{ad} \u{200b} \u{200d} \u{200e} \u{202a} \u{202e} \u{2060} \u{2066} \u{2069} \u{feff} \u{e0041}";
+        for c in hostile.split(' ').flat_map(str::chars) {
+            assert!(is_hostile(c), "{c:?}");
+        }
+        for c in "aZ~é漢 🦀\u{a0}".chars() {
+            assert!(!is_hostile(c), "{c:?}");
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ impl Control for Remote {
     }
     fn remember(&mut self, _: &Record<'_>) {}
 
+    fn report(&mut self, _: &mut Outputs) {}
+
     fn stopped_reading(&mut self) {
         let _ = self.quiet.send(());
     }

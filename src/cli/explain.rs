@@ -1,22 +1,17 @@
 //! `explain`: what a client would get and why, without a packet. Runs the server's own pipeline over a snapshot of the
 //! leases; works whether the daemon runs or not and changes nothing.
 
-mod question;
-
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use daemon_utils::{clock, socket};
 
 use super::leases::explained;
-use super::{Invocation, Outcome, table};
-use crate::config::Config;
+use super::{Invocation, Outcome, style, table};
 use crate::dhcp::explain::Explanation;
-use crate::dhcp::rate::Rates;
-use crate::dhcp::{InterfaceInfo, Packet, Pipeline};
-use crate::lease::{Access, EngineSettings, LeaseManager, Offers, Snapshot, Topology};
+use crate::dhcp::{DryRunError, Knowledge, Question, dry_run, question};
+use crate::lease::Offers;
 use crate::supervisor::{say, settings};
 
 /// The client that is asked about.
@@ -41,68 +36,24 @@ pub(super) struct ExplainArgs {
 
 pub(super) fn run(invocation: &Invocation, args: &ExplainArgs) -> Outcome {
     let config = settings::load(&invocation.manager()?).map_err(|report| report.to_string())?.config;
-    if !config.dhcp.enabled {
-        return Err("dhcp.enabled is false: no client gets anything".to_owned());
-    }
-    let interfaces = interfaces(&config)?;
-    let heard = match &args.interface {
-        Some(name) => interfaces.iter().find(|interface| interface.name == *name),
-        None => interfaces.first(),
+    let question = Question {
+        mac: args.mac,
+        relay: args.relay,
+        interface: args.interface.clone(),
+        options: args.options.clone(),
     };
-    let Some(heard) = heard.cloned() else {
-        let served = config.dhcp.interfaces.join(", ");
-        return Err(format!("the interface is not there or not served\nhint: dhcp.interfaces: {served}"));
-    };
-    let bytes = question::packet(&args.mac, args.relay, &args.options)?;
-    let explanation = explain(
-        config,
-        interfaces,
-        &Packet {
-            bytes: &bytes,
-            interface: heard.index,
-            from: question::sender(args.relay, heard.loopback),
-            to: Some(Ipv4Addr::BROADCAST),
-            at: clock::boot_time(),
-        },
-    )?;
+    let config = Arc::new(config);
+    let knowledge = Knowledge { offers: Offers::private(), probes: None };
+    let explanation = dry_run(Arc::clone(&config), &question, knowledge).map_err(|error| match error {
+        DryRunError::Store(error) => explained(&config, &error),
+        other => other.to_string(),
+    })?;
     if args.json {
         say(&serde_json::to_string_pretty(&explanation).map_err(|error| error.to_string())?);
     } else {
-        say(show(&explanation).trim_end());
+        style::say(show(&explanation).trim_end());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Those that the daemon would serve now.
-fn interfaces(config: &Config) -> Result<Vec<InterfaceInfo>, String> {
-    let present = socket::interfaces().map_err(|error| format!("could not list the interfaces: {error}"))?;
-    let served = config.dhcp.interfaces.iter();
-    Ok(served.filter_map(|name| present.iter().find(|i| i.name == *name)).map(InterfaceInfo::from).collect())
-}
-
-fn explain(
-    config: Config,
-    interfaces: Vec<InterfaceInfo>,
-    packet: &Packet<'_>,
-) -> Result<Explanation, String> {
-    let config = Arc::new(config);
-    let topology = Topology::new(&config);
-    // Where nothing was ever leased there is no file.
-    let path = &config.dhcp.store.path;
-    let snapshot = match path.try_exists() {
-        Ok(false) => Snapshot::empty(),
-        Ok(true) | Err(_) => Snapshot::open(path).map_err(|error| explained(&config, &error))?,
-    };
-    let now = snapshot.clock().map_err(|error| error.to_string())?.now();
-    let own = interfaces.iter().flat_map(|interface| interface.addresses.iter().map(|(address, _)| *address));
-    let settings = EngineSettings { reserved: own.collect(), ..EngineSettings::new(&config) };
-    let mut leases = LeaseManager::open(Arc::clone(&topology), settings, snapshot, Offers::private())
-        .map_err(|error| error.to_string())?;
-    leases.begin(Access::Read, now).map_err(|error| error.to_string())?;
-    let pipeline = Pipeline::new(config, topology, interfaces, Rates::default());
-    let explanation = pipeline.explain(packet, &mut leases);
-    leases.abort();
-    Ok(explanation)
 }
 
 fn show(told: &Explanation) -> String {

@@ -1,4 +1,4 @@
-//! The DISCOVER of a client that `explain` asks about, from flags.
+//! The DISCOVER of a client that is asked about, from texts: the flags of `explain`, the parameters of `GET /v1/explain`.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -8,28 +8,30 @@ use crate::protocol::encode::{self, Header, Op, Options};
 use crate::protocol::options::{OptionValue, ValueError, code_of};
 use crate::protocol::{HardwareAddress, MessageType, code};
 
-/// A hardware address from a flag.
+/// A hardware address.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mac(HardwareAddress);
+pub struct Mac(HardwareAddress);
 
-/// An option from a flag.
+/// An option that the client sends.
 #[derive(Debug, Clone)]
-pub(super) struct Sent {
+pub struct Sent {
     code: u8,
     bytes: Vec<u8>,
 }
 
-pub(super) fn mac(text: &str) -> Result<Mac, String> {
+/// `00:11:22:33:44:55`, with colons or dashes.
+pub fn mac(text: &str) -> Result<Mac, String> {
     let wrong = || "expected a hardware address such as 00:11:22:33:44:55".to_owned();
-    let bytes = text
-        .split([':', '-'])
-        .map(|pair| (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok()).flatten());
+    let bytes = text.split([':', '-']).map(|pair| {
+        let plain = pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+        plain.then(|| u8::from_str_radix(pair, 16).ok()).flatten()
+    });
     let bytes: Vec<u8> = bytes.collect::<Option<_>>().ok_or_else(wrong)?;
     HardwareAddress::new(1, &bytes).map(Mac).ok_or_else(wrong)
 }
 
 /// `CODE=VALUE`: hex digits behind `0x`, a list of codes for option 55, else as the option's type has it, else text.
-pub(super) fn option(text: &str) -> Result<Sent, String> {
+pub fn option(text: &str) -> Result<Sent, String> {
     let (name, value) = text.split_once('=').ok_or("expected CODE=VALUE")?;
     let number = name.parse::<u8>().ok().filter(|code| (1..255).contains(code));
     let code = number.or_else(|| code_of(name)).ok_or_else(|| unknown(name))?;
@@ -129,7 +131,7 @@ mod tests {
     fn hardware_addresses_are_read_with_colons_or_dashes() {
         assert_eq!(mac("00:11:22:aa:BB:cc").unwrap().0.to_string(), "00:11:22:aa:bb:cc");
         assert_eq!(mac("00-11-22-aa-bb-cc").unwrap().0.to_string(), "00:11:22:aa:bb:cc");
-        for wrong in ["", "00:11:2", "00:11:2g", "001122"] {
+        for wrong in ["", "00:11:2", "00:11:2g", "00:+1", "001122"] {
             assert!(mac(wrong).is_err(), "{wrong}");
         }
     }
