@@ -251,7 +251,9 @@ fn tree(yaml: &str) -> Value {
 #[test]
 fn whatever_is_shipped_and_shown_fits_the_schema() {
     let mut documents: Vec<Value> = examples().iter().map(|yaml| tree(yaml)).collect();
-    documents.extend(shipped().iter().map(|file| tree(&fs::read_to_string(file).unwrap())));
+    // INI has text alone, which no schema looks at.
+    let trees = shipped().into_iter().filter(|file| file.extension().is_none_or(|ending| ending != "ini"));
+    documents.extend(trees.map(|file| tree(&fs::read_to_string(file).unwrap())));
     documents.extend([tree(RICH), Value::Null]);
     let Some(verdicts) = verdicts(&documents, "whatever_is_shipped_and_shown_fits_the_schema") else {
         return;
