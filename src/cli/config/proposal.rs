@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use crate::config::{AddressRange, Network, yaml_scalar};
 
 /// Largest pool that is proposed: what the upper half of a /16 has. Who needs more knows it.
-const POOL_MOST: u32 = 1 << 15;
+const POOL_MOST: u32 = (1 << 15) - 1;
 
 /// What the machine says.
 #[derive(Debug, Clone)]
