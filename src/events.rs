@@ -233,6 +233,7 @@ impl<'a, T: Display> AsText<'a> for &Fact<'a, T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_borrow, reason = "the reference is what the macro has")]
 mod tests {
     use super::*;
 

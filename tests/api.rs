@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -172,11 +172,16 @@ fn check_labels(labels: &str) {
     }
 }
 
+/// Of a snapshot that was taken after the call.
 #[track_caller]
 fn metrics(daemon: &Daemon) -> Samples {
-    let answer = control(daemon, "GET", "/metrics");
-    assert_eq!(answer.status, 200);
-    parse(&answer.body).1
+    let called = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    eventually("a new snapshot", || {
+        let answer = control(daemon, "GET", "/metrics");
+        assert_eq!(answer.status, 200);
+        let samples = parse(&answer.body).1;
+        (samples["echo_daemon_snapshot_timestamp_seconds"] >= called).then_some(samples)
+    })
 }
 
 /// Fails where a counter of `new` is less than in `old`.

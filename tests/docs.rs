@@ -1,7 +1,8 @@
 //! The documentation cannot rot: every path, test and command that it names exists, its tables of keys hold what the
-//! program says, docs/events.md and docs/options.md are what the tables of events and of DHCP options make of them.
+//! program says, docs/events.md, docs/options.md and docs/metrics.md are what the tables of events, of DHCP options and of metrics make of
+//! them.
 //!
-//! `ECHO_DAEMON_BLESS=1 cargo test --test docs` writes these two anew.
+//! `ECHO_DAEMON_BLESS=1 cargo test --test docs` writes these anew.
 
 mod common;
 
@@ -14,7 +15,7 @@ use std::process::Command;
 use echo_daemon::config::{Config, ConfigManager, Report, Sources};
 use echo_daemon::events::Event;
 use echo_daemon::protocol::options::{OptionValue, table};
-use echo_daemon::stats::{Counter, Gauge, Histogram};
+use echo_daemon::stats::{Counter, Gauge, Histogram, families};
 
 /// Folders at the root of the repository: a word in backquotes that begins with one is a path.
 const FOLDERS: [&str; 7] = ["src/", "utils/", "tests/", "docs/", "config/", "scripts/", "fuzz/"];
@@ -212,12 +213,16 @@ fn events_page() -> String {
         "# Log events\n\nEvery line that the daemon logs on purpose carries one of these IDs. They are stable: search for them, \
          alert on them.\nLines without an ID are for whoever debugs the program.\n\nThis page is made from the table in \
          `src/events.rs`; `ECHO_DAEMON_BLESS=1 cargo test --test docs` writes it anew.\n\n\
-         | ID | level | meaning |\n|---|---|---|\n",
+         A limit holds for all processes together; a minute's worth passes at once. What is suppressed is counted: the next \
+         record of the\nevent tells the number as `suppressed=N`, or after a quiet second `LOG_EVENTS_SUPPRESSED` does. Where \
+         records have a `reason`, each\nreason has the limit for itself. `logging.rate_limits` changes it.\n\n\
+         | ID | level | limit | meaning |\n|---|---|---|---|\n",
     );
     for event in Event::ALL {
         let meaning = event.explanation().split_whitespace().collect::<Vec<_>>().join(" ");
         let not_yet = if is_said(event) { "" } else { " **Not said yet.**" };
-        writeln!(page, "| `{}` | {} | {meaning}{not_yet} |", event.id(), event.level()).unwrap();
+        let limit = event.limit().map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+        writeln!(page, "| `{}` | {} | {limit} | {meaning}{not_yet} |", event.id(), event.level()).unwrap();
     }
     page
 }
@@ -283,14 +288,70 @@ fn page_of_options_is_what_the_table_says() {
     check_or_bless("docs/options.md", &options_page());
 }
 
+const METRICS_HEAD: &str = "\
+# Metrics
+
+`GET /metrics` shows them as Prometheus text, `GET /v1/stats` as JSON, `./echo-daemon stats` as tables, the `STATS` line of the
+log has the main ones. All are of one snapshot that the api process takes every second, so whoever asks within the same second sees
+the same; `echo_daemon_snapshot_timestamp_seconds` tells when it was taken. This page is made from the tables in `src/stats/`;
+`ECHO_DAEMON_BLESS=1 cargo test --test docs` writes it anew.
+
+The last column is the place in `/v1/stats`: `{label}` stands for the value of a label, `list[label]` for a list of objects that
+have the label as a member. A histogram is an object there: `count`, `sum`, `mean`, `p50`, `p90`, `p99`, `p999` since the
+start, `buckets`, and under `last_minute` the same of the last 60 seconds (null until so much was seen). Quantiles are
+interpolated within their bucket, so they are as exact as the buckets are narrow. Added to that are `time`, `version`, `uptime_secs` and
+`rates`: of each the total, and how many in a second over the last `1s`, `10s` and `60s`, null until so much was seen.
+
+A counter never goes back while main lives, whatever crashes: a process adds to words of its own in shared memory, which stay
+when it dies. What a worker had counted when it was killed is exact up to the one batch in its hands. The figures of the last minute, the
+trends of the pools and the accounts of CPU time are in shared memory too, so a reload or the death of the api process interrupts none of them.
+
+What is not known is absent: a pool that does not shrink has no `echo_daemon_dhcp_pool_exhaustion_seconds`. That time is how long
+the available addresses last at the speed of the last minutes (an average with a time constant of five); it is there from one
+minute after the pool is first seen, and 0 for a pool that is full. Reserved addresses stand under the pool `(reserved)`. Open descriptors are known of
+the api process alone: the others may not be looked into. Files that the api process may not see are absent (a log folder that only root may enter).
+CPU time is read once a second, so the last moments of a process that dies are not in it.
+
+";
+
+/// docs/metrics.md as the tables make it.
+fn metrics_page() -> String {
+    let cells = Counter::ALL.iter().map(|cell| (cell.family(), cell.labels()));
+    let cells = cells.chain(Gauge::ALL.iter().map(|cell| (cell.family(), cell.labels())));
+    let cells = cells.chain(Histogram::ALL.iter().map(|histogram| (histogram.family(), histogram.labels())));
+    let mut values: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for (family, labels) in cells {
+        for (name, value) in labels {
+            values.entry((family, name)).or_default().insert(value);
+        }
+    }
+    let mut page = METRICS_HEAD.to_owned();
+    page.push_str("| metric | type | labels | meaning | in `/v1/stats` |\n|---|---|---|---|---|\n");
+    for family in families() {
+        let label = |name: &str| match values.get(&(family.name, name)) {
+            Some(values) => {
+                let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+                format!("`{name}`: {}", values.join(", "))
+            }
+            None => format!("`{name}`"),
+        };
+        let labels: Vec<String> = family.labels.names().into_iter().map(label).collect();
+        let (kind, place) = (family.kind.name(), family.place);
+        writeln!(
+            page,
+            "| `{}` | {kind} | {} | {} | `{place}` |",
+            family.name,
+            labels.join("; "),
+            family.help
+        )
+        .unwrap();
+    }
+    page
+}
+
 #[test]
-fn every_metric_is_documented() {
-    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
-    let families = Counter::ALL.iter().map(|cell| cell.family());
-    let families = families.chain(Gauge::ALL.iter().map(|cell| cell.family()));
-    let families: BTreeSet<&str> = families.chain(Histogram::ALL.iter().map(|cell| cell.family())).collect();
-    let missing: Vec<_> = families.into_iter().filter(|name| !text.contains(&format!("`{name}"))).collect();
-    assert!(missing.is_empty(), "docs/operations.md does not name {missing:?}");
+fn page_of_metrics_is_what_the_tables_say() {
+    check_or_bless("docs/metrics.md", &metrics_page());
 }
 
 /// The rows of the tables of docs/configuration.md with these first two heads: key and value, without backquotes.

@@ -1,4 +1,4 @@
-//! `GET /metrics`: all metrics in Prometheus text format.
+//! `GET /metrics`: all metrics in Prometheus text format, as of the last snapshot.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::openapi::{Operation, Routes};
-use super::{State, pools, problem};
-use crate::stats::{Snapshot, exposition};
+use super::{State, problem};
+use crate::stats::exposition;
 
 /// Adds the routes of this file.
 pub fn routes(routes: Routes) -> Routes {
@@ -20,9 +20,7 @@ pub fn routes(routes: Routes) -> Routes {
 
 /// Answers `GET /metrics`.
 pub async fn show(extract::State(state): extract::State<Arc<State>>) -> Response {
-    let mut snapshot = Snapshot::take(state.shared);
-    snapshot.pools = pools(&state.config, state.shared);
-    match exposition::text(&snapshot) {
+    match exposition::text(&state.collector.latest()) {
         Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
         Err(error) => problem::response(500, "Metrics not written", &error.to_string()),
     }

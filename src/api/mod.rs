@@ -3,6 +3,7 @@
 //! | path | file |
 //! |---|---|
 //! | `GET /v1/status` | [`status`] |
+//! | `GET /v1/stats` | [`stats`] |
 //! | `POST /v1/reload` | [`reload`] |
 //! | `/v1/leases…` | [`leases`] |
 //! | `GET /v1/explain` | [`explain`] |
@@ -24,6 +25,7 @@ pub mod openapi;
 pub mod problem;
 pub mod query;
 pub mod reload;
+pub mod stats;
 pub mod status;
 
 use std::sync::Arc;
@@ -36,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::config::{Config, Loaded};
-use crate::stats::{PoolSnapshot, Shared};
+use crate::stats::{PoolPlace, PoolSnapshot, Shared, StatsCollector};
 
 pub use access::Door;
 use openapi::Routes;
@@ -53,6 +55,8 @@ pub struct State {
     pub config_file: Option<String>,
     /// The shared memory.
     pub shared: Shared,
+    /// Takes a snapshot of the figures once a second.
+    pub collector: Arc<StatsCollector>,
     /// What is served where.
     pub endpoints: Vec<Endpoint>,
     /// The bearer token that writing over TCP needs.
@@ -90,6 +94,7 @@ pub fn router(state: Arc<State>, door: Door) -> Router {
 fn all() -> Routes {
     let routes = Routes::default();
     let routes = status::routes(routes);
+    let routes = stats::routes(routes);
     let routes = reload::routes(routes);
     let routes = leases::routes(routes);
     let routes = explain::routes(routes);
@@ -101,9 +106,8 @@ fn all() -> Routes {
 /// so.
 const RESERVED: &str = "(reserved)";
 
-/// The figures of every pool by name, then of the reserved addresses of each subnet; what is beyond the room in the shared
-/// memory is left out.
-pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
+/// Every pool by name, then the reserved addresses of each subnet, and where the keeper puts their figures.
+pub fn pool_places(config: &Config) -> Vec<PoolPlace> {
     let subnets = &config.dhcp.subnets;
     let pools = subnets.iter().flat_map(|subnet| subnet.pools.iter().map(move |pool| (subnet, Some(pool))));
     let reserved = subnets.iter().map(|subnet| (subnet, None));
@@ -111,10 +115,20 @@ pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
         .chain(reserved)
         .enumerate()
         .filter(|(_, (subnet, pool))| pool.is_some() || subnet.hosts.iter().any(|host| host.ip.is_some()))
-        .filter_map(|(index, (subnet, pool))| {
-            let figures = shared.pool(index)?;
+        .map(|(index, (subnet, pool))| {
             let pool = pool.map_or(RESERVED, |pool| &pool.name);
-            Some(PoolSnapshot { subnet: subnet.name.clone(), pool: pool.to_owned(), figures })
+            PoolPlace { subnet: subnet.name.clone(), pool: pool.to_owned(), index }
+        })
+        .collect()
+}
+
+/// The figures of every pool as they are now; what is beyond the room in the shared memory is left out.
+pub fn pools(config: &Config, shared: Shared) -> Vec<PoolSnapshot> {
+    let places = pool_places(config).into_iter();
+    places
+        .filter_map(|PoolPlace { subnet, pool, index }| {
+            let figures = shared.pool(index)?;
+            Some(PoolSnapshot { subnet, pool, figures, exhaustion: None })
         })
         .collect()
 }

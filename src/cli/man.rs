@@ -13,6 +13,8 @@ use super::{Cli, Outcome};
 use crate::supervisor::say;
 
 const SECTION: &str = "8";
+/// Of the last change to the commands; a fixed one, so that the same source makes the same pages.
+const DATE: &str = "2026-11-22";
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
@@ -59,6 +61,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     let man = Man::new(command.clone())
         .title(name.to_uppercase())
         .section(SECTION)
+        .date(DATE)
         .source(format!("echo-daemon {}", env!("CARGO_PKG_VERSION")))
         .manual("echo-daemon");
     let mut page = Vec::new();
@@ -73,7 +76,9 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     if let Some(text) = command.get_after_help() {
         notes(&text.to_string(), &mut page)?;
     }
-    Ok(page)
+    // clap_mangen puts an empty line between two ends of lines, which mandoc(1) finds wrong.
+    let text = String::from_utf8_lossy(&page).replace("\n.br\n\n.br\n", "\n.sp\n");
+    Ok(text.into_bytes())
 }
 
 /// What stands below the flags in the help, its lines as they are: they hold examples.

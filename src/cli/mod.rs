@@ -14,6 +14,7 @@ mod progress;
 mod reload;
 mod restart;
 mod start;
+mod stats;
 mod status;
 mod stop;
 mod style;
@@ -39,7 +40,10 @@ Examples:
   echo-daemon start --set tcp.port=9000     the same, with one value changed
   echo-daemon probe                         act as a client of every service
   echo-daemon status                        what runs, and what it serves
+  echo-daemon stats --watch                 how much it does, every second
   echo-daemon check -c new.yaml             look for mistakes before a reload
+  echo-daemon config init --interface eth0  a ready configuration for a real network
+  echo-daemon config show --origin          every value, and where it was said
   echo-daemon reload                        take the edited file into force
   echo-daemon leases list                   who has which address
   echo-daemon leases history 10.0.0.5       who had it, from when to when
@@ -82,9 +86,14 @@ enum Command {
     Reload(OutputArgs),
     /// Show processes, services, pools and recent errors (exit code 3: not running)
     Status(OutputArgs),
+    /// Show figures: exchanges a second, leases, pools, drops, latency, processes, files (exit code 3: not running)
+    #[command(
+        after_help = "Figures are taken once a second. Quantiles are interpolated within the buckets of histograms. What is not known yet is shown as -."
+    )]
+    Stats(stats::StatsArgs),
     /// Check the configuration and print every mistake at once, with file, line, key, reason and hint
     Check(OutputArgs),
-    /// Look at configurations before they are used
+    /// Show the configuration with its origins, plan a change, print the schema, write a new one
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Act as a client: TCP echo, UDP echo, DHCP discover to release, with timings
@@ -191,6 +200,7 @@ pub fn run() -> ExitCode {
         Command::Restart(args) => restart::run(&context, &args),
         Command::Reload(args) => reload::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),
+        Command::Stats(args) => stats::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
         Command::Config(command) => config::run(&context, &command),
         Command::Probe(args) => probe::run(&context, &args),

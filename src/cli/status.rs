@@ -21,12 +21,12 @@ pub(super) fn run(invocation: &Invocation, args: &OutputArgs) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Reached::Problem(problem) => Err(format!("{}: {}", problem.title, problem.detail)),
-        Reached::Nobody => without_api(&config, args),
+        Reached::Nobody => without_api(&config, args.json),
     }
 }
 
 /// The control socket does not answer: the PID file's lock still tells whether a daemon runs.
-fn without_api(config: &Config, args: &OutputArgs) -> Outcome {
+pub(super) fn without_api(config: &Config, json: bool) -> Outcome {
     if let Some(Running { pid, .. }) = find_running(config)? {
         let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
         return Err(format!(
@@ -34,7 +34,7 @@ fn without_api(config: &Config, args: &OutputArgs) -> Outcome {
             config.daemon.control_socket
         ));
     }
-    if args.json {
+    if json {
         say("{\"running\": false}");
     } else {
         style::say(&style::mark(Tone::Bad, "not running"));

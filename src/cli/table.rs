@@ -61,11 +61,32 @@ pub(super) fn duration(secs: u64) -> String {
     }
 }
 
+/// `512 B`, `1.5 KiB`, `3.0 GiB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut tenths = bytes.saturating_mul(10);
+    let mut shown = format!("{bytes} B");
+    for unit in UNITS {
+        if tenths < 10 * 1024 {
+            break;
+        }
+        tenths /= 1024;
+        shown = format!("{}.{} {unit}", tenths / 10, tenths % 10);
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn durations_show_their_two_largest_units() {
         let shown = [7, 306, 11_040, 93_600].map(super::duration);
         assert_eq!(shown, ["7s", "5m 6s", "3h 4m", "1d 2h"]);
+    }
+
+    #[test]
+    fn bytes_show_their_largest_unit() {
+        let shown = [0, 1023, 1536, 5 << 20, 3 << 30].map(super::bytes);
+        assert_eq!(shown, ["0 B", "1023 B", "1.5 KiB", "5.0 MiB", "3.0 GiB"]);
     }
 }

@@ -3,10 +3,22 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use figment::value::Value;
+use serde_json::{Value as Json, json};
 
-use super::leaf::{Fault, Leaf, parsed, text};
+use super::leaf::{Fault, Leaf, parsed, text, text_of, trimmed};
 use super::mistyped;
 use super::network::{AddressRange, Network, NetworkError};
+
+/// An IPv4 address as a pattern.
+pub(super) const IPV4: &str =
+    "(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+
+/// The same of one host: its first byte is 1 to 223.
+pub(super) const UNICAST: &str =
+    "(?:22[0-3]|2[01][0-9]|1[0-9]{2}|[1-9][0-9]?)(?:\\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}";
+
+/// An IPv6 address, but for the rules of what may be left out.
+const IPV6: &str = "[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*";
 
 impl Leaf for IpAddr {
     fn read(value: &Value) -> Result<Self, Fault> {
@@ -18,11 +30,27 @@ impl Leaf for IpAddr {
         };
         parsed(value, "an IP address").map_err(wrong)
     }
+
+    fn schema() -> Json {
+        text_of(&format!("{IPV4}|{IPV6}"))
+    }
+
+    fn show(&self) -> Json {
+        self.to_string().into()
+    }
 }
 
 impl Leaf for SocketAddr {
     fn read(value: &Value) -> Result<Self, Fault> {
         parsed(value, "an address with a port, such as 127.0.0.1:9167 or [::1]:9167")
+    }
+
+    fn schema() -> Json {
+        text_of(&format!("(?:{IPV4}|\\[{IPV6}(?:%[0-9]+)?\\]):[0-9]{{1,5}}"))
+    }
+
+    fn show(&self) -> Json {
+        self.to_string().into()
     }
 }
 
@@ -42,6 +70,14 @@ impl Leaf for Unicast {
         } else {
             Err(Fault::new(format!("{address} is not the address of one host")))
         }
+    }
+
+    fn schema() -> Json {
+        text_of(UNICAST)
+    }
+
+    fn show(&self) -> Json {
+        self.0.to_string().into()
     }
 }
 
@@ -63,6 +99,14 @@ impl Leaf for Network {
             }
         })
     }
+
+    fn schema() -> Json {
+        text_of(&format!("{IPV4}/(?:3[0-2]|[12]?[0-9])"))
+    }
+
+    fn show(&self) -> Json {
+        self.to_string().into()
+    }
 }
 
 impl Leaf for AddressRange {
@@ -72,6 +116,14 @@ impl Leaf for AddressRange {
         given
             .parse()
             .map_err(|error: NetworkError| hinted(Fault::new(error.to_string()), mistyped::range(&given)))
+    }
+
+    fn schema() -> Json {
+        text_of(&format!("{IPV4}(?:\\s*-\\s*{IPV4})?"))
+    }
+
+    fn show(&self) -> Json {
+        self.to_string().into()
     }
 }
 
@@ -86,6 +138,14 @@ impl Leaf for InterfaceName {
             return Err(Fault::is_not(value, "an interface name (1 to 15 bytes, no / : or space)"));
         }
         Ok(Self(name))
+    }
+
+    fn schema() -> Json {
+        json!({"type": ["string", "number", "boolean"], "pattern": trimmed("[^/:\\s]{1,15}")})
+    }
+
+    fn show(&self) -> Json {
+        self.0.show()
     }
 }
 

@@ -1,7 +1,10 @@
 //! Reads `dhcp.classes`: who belongs to each class, and what its members get.
 
+use serde_json::{Value as Json, json};
+
 use super::common::{GivenTimes, boot};
-use super::field::{FIELDS, plain};
+use super::field::{FIELDS, plain, plain_schema};
+use super::leaf::list_of;
 use super::model::{Class, Condition, Field};
 use super::section::Section;
 
@@ -16,13 +19,13 @@ pub(super) fn read_all(dhcp: &Section<'_>, above: GivenTimes) -> Vec<Class> {
 }
 
 fn read(name: String, section: &Section<'_>, above: GivenTimes) -> Class {
-    let times = GivenTimes::read(section, above);
+    let lease_time = GivenTimes::own(section, above);
     let class = Class {
         name,
         order: section.get("order", 0),
         condition: condition_of(section),
         drop: section.get("drop", false),
-        lease_time: (times != above).then(|| times.resolve()),
+        lease_time,
         boot: boot(section),
         options: section.raw("options"),
     };
@@ -30,10 +33,35 @@ fn read(name: String, section: &Section<'_>, above: GivenTimes) -> Class {
     class
 }
 
+/// Where the schema of a condition stands, which refers to itself.
+pub(super) const CONDITION: &str = "#/$defs/condition";
+
+/// One condition or a list of them.
+fn conditions_schema() -> Json {
+    json!({"anyOf": [{"type": "array", "items": {"$ref": CONDITION}}, {"$ref": CONDITION}]})
+}
+
+/// Patterns by the number of an option, 1 to 254.
+fn options_schema() -> Json {
+    let code = "^\\+?0*(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-4])$";
+    let patterns = at_least_one(list_of(plain_schema(), false));
+    json!({"type": ["object", "null"], "patternProperties": {code: patterns}, "additionalProperties": false})
+}
+
+/// A list without any pattern would fit nothing.
+fn at_least_one(mut list: Json) -> Json {
+    if let Json::Object(list) = &mut list {
+        list.insert("minItems".to_owned(), 1.into());
+    }
+    list
+}
+
 /// What `match` says. Nobody means a class of everybody by leaving it out.
 fn condition_of(class: &Section<'_>) -> Condition {
     let all = || Condition::All(Vec::new());
-    if let Some(condition) = condition(&class.child("match")) {
+    let condition = condition(&class.whole("match"));
+    class.describe_required("match", || json!({"$ref": CONDITION}));
+    if let Some(condition) = condition {
         return condition;
     }
     let key = class.key("match");
@@ -48,11 +76,12 @@ fn condition_of(class: &Section<'_>) -> Condition {
 /// Every key of a condition must hold; none where there is no key.
 fn condition(section: &Section<'_>) -> Option<Condition> {
     let mut all: Vec<Condition> = Vec::new();
-    for (name, field, read) in FIELDS {
-        let patterns = section.list_by(name, read);
+    for (name, field, read, schema) in FIELDS {
+        let patterns = section.list_by(name, schema, read);
         all.extend(fits(section, name, field, patterns));
     }
     all.extend(options(&section.child("option")));
+    section.describe("option", options_schema);
     all.extend(nested(section, "all").map(Condition::All));
     if let Some(any) = nested(section, "any") {
         if any.is_empty() && section.reader().is_sound(&section.key("any")) {
@@ -62,6 +91,7 @@ fn condition(section: &Section<'_>) -> Option<Condition> {
         all.push(Condition::Any(any));
     }
     let not = section.child("not");
+    section.describe("not", || json!({"$ref": CONDITION}));
     if section.has("not") {
         all.extend(inner(&not).map(|inner| Condition::Not(Box::new(inner))));
     }
@@ -93,7 +123,7 @@ fn fits(
 fn options(section: &Section<'_>) -> Vec<Condition> {
     let mut all = Vec::new();
     for code in section.keys() {
-        let patterns = section.list_by(code, plain);
+        let patterns = section.list_by(code, plain_schema, plain);
         // 0 and 255 have no value (RFC 2132 §3.1, §3.2).
         if let Ok(number @ 1..=254) = code.parse::<u8>() {
             all.extend(fits(section, code, Field::Option(number), patterns));
@@ -108,7 +138,7 @@ fn options(section: &Section<'_>) -> Vec<Condition> {
 
 /// The conditions of `all` or `any`, where the key is given.
 fn nested(section: &Section<'_>, key: &str) -> Option<Vec<Condition>> {
-    let conditions = section.sections(key).iter().filter_map(inner).collect();
+    let conditions = section.sections(key, conditions_schema).iter().filter_map(inner).collect();
     section.has(key).then_some(conditions)
 }
 

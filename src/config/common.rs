@@ -6,8 +6,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::address::Unicast;
-use super::leaf::Field;
+use super::leaf::{Field, Leaf};
 use super::model::{Boot, Common, IdentifyBy, LeaseTime};
 use super::section::Section;
 use super::units::{INFINITE, LONGEST, Span, show_duration};
@@ -21,6 +23,9 @@ const BUILT_IN: LeaseTime = LeaseTime {
 /// Shortest lease: less leaves a client no time between T1 and T2 to renew (RFC 2131 §4.4.5).
 const SHORTEST: Duration = Duration::from_secs(10);
 
+/// What a lease time may be, but for `infinite`.
+const SPANS: std::ops::RangeInclusive<Span> = Span(SHORTEST)..=Span(LONGEST);
+
 /// Lease times as far as they were given, at this level or above.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct GivenTimes {
@@ -32,9 +37,22 @@ pub(super) struct GivenTimes {
 impl GivenTimes {
     /// Reads `lease_time` of `section`; what it leaves out is `above`'s.
     pub(super) fn read(section: &Section<'_>, above: Self) -> Self {
+        Self::said(section, above).unwrap_or(above)
+    }
+
+    /// Likewise, for levels that have lease times only where they say so: those in force.
+    pub(super) fn own(section: &Section<'_>, above: Self) -> Option<LeaseTime> {
+        Self::said(section, above).map(Self::resolve)
+    }
+
+    /// None where `section` says nothing.
+    fn said(section: &Section<'_>, above: Self) -> Option<Self> {
         let times = section.child("lease_time");
+        section.describe_short_form("lease_time", || Span::schema_within(&SPANS));
         let one = |key: &str| {
-            let Span(value) = times.find(key)?;
+            let span = times.find(key);
+            times.describe(key, || Span::schema_within(&SPANS));
+            let Span(value) = span?;
             let fits = (SHORTEST..=LONGEST).contains(&value) && value.subsec_nanos() == 0;
             if !(fits || value == INFINITE) {
                 let (least, most) = (show_duration(SHORTEST), show_duration(LONGEST));
@@ -53,10 +71,20 @@ impl GivenTimes {
             max: own.max.or(above.max),
         };
         // What stands above was checked there.
-        if own != Self::default() {
-            given.check(section);
+        if own == Self::default() {
+            return None;
         }
-        given
+        given.check(section);
+        given.show(&times);
+        Some(given)
+    }
+
+    /// Shows all three, for a default that was said may have moved a bound.
+    fn show(self, times: &Section<'_>) {
+        let LeaseTime { default, min, max } = self.resolve();
+        for (key, value) in [("default", default), ("min", min), ("max", max)] {
+            times.show(key, value.show());
+        }
     }
 
     fn check(self, section: &Section<'_>) {
@@ -110,6 +138,29 @@ impl Level {
         Self { times: GivenTimes::default(), common }
     }
 
+    /// Shows what holds where the outermost level says nothing. A subnet shows only what it says itself: so a change of
+    /// the global value still reaches it.
+    pub(super) fn show_unsaid(&self, dhcp: &Section<'_>) {
+        let common = &self.common;
+        let times = dhcp.child("lease_time");
+        dhcp.describe_short_form("lease_time", || Span::schema_within(&SPANS));
+        let LeaseTime { default, min, max } = common.lease_time;
+        for (key, value) in [("default", default), ("min", min), ("max", max)] {
+            times.fallback(key, value.show());
+        }
+        for (key, value) in [
+            ("identify_by", common.identify_by.show()),
+            ("renew_at", common.renew_at.show()),
+            ("rebind_at", common.rebind_at.show()),
+            ("server_id", Json::Null),
+            ("next_server", Json::Null),
+            ("server_name", Json::Null),
+            ("boot_file", Json::Null),
+        ] {
+            dhcp.fallback(key, value);
+        }
+    }
+
     /// Reads the keys that may stand globally and per subnet.
     pub(super) fn read(section: &Section<'_>, above: &Self) -> Self {
         let times = GivenTimes::read(section, above.times);
@@ -121,7 +172,7 @@ impl Level {
         let name = section.nullable::<Field<64>>("server_name").map(|given| given.map(|name| name.0));
         let file = section.nullable::<Field<128>>("boot_file").map(|given| given.map(|file| file.0));
         let common = Common {
-            identify_by: section.get("identify_by", inherited.identify_by),
+            identify_by: section.find("identify_by").unwrap_or(inherited.identify_by),
             lease_time: times.resolve(),
             renew_at,
             rebind_at,
@@ -135,10 +186,21 @@ impl Level {
     }
 }
 
+/// Of text only the form can be told.
+fn fraction_schema() -> Json {
+    let mut schema = f64::schema();
+    if let Json::Object(schema) = &mut schema {
+        schema.extend([("exclusiveMinimum".to_owned(), json!(0)), ("exclusiveMaximum".to_owned(), json!(1))]);
+    }
+    schema
+}
+
 /// T1 and T2 as fractions of the lease time.
 fn fractions(section: &Section<'_>, inherited: &Common) -> (f64, f64) {
     let one = |key: &str, inherited: f64| {
-        let Some(value) = section.find::<f64>(key) else { return inherited };
+        let value = section.find::<f64>(key);
+        section.describe(key, fraction_schema);
+        let Some(value) = value else { return inherited };
         if value > 0.0 && value < 1.0 {
             return value;
         }

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::address::InterfaceName;
 use super::common::Level;
 use super::identity::DomainName;
-use super::leaf::Port;
+use super::leaf::{Leaf, Port};
 use super::model::{
     Bootp, ConflictCheck, ConflictMethod, DeclineHold, Dhcp, Durability, Fqdn, HistoryLimits, Store,
 };
@@ -17,6 +19,7 @@ use super::{class, security, subnet};
 /// Reads `dhcp`; `state_dir` is where a relative path of the lease file starts.
 pub(super) fn read(section: Section<'_>, state_dir: &Path) -> Dhcp {
     let level = Level::read(&section, &Level::built_in());
+    level.show_unsaid(&section);
     let holds = Duration::from_secs(1)..=Duration::from_secs(3_600);
     let dhcp = Dhcp {
         enabled: section.get("enabled", true),
@@ -59,6 +62,7 @@ fn conflict_check(section: Section<'_>) -> ConflictCheck {
 
 fn fqdn(section: Section<'_>) -> Fqdn {
     let fqdn = Fqdn { suffix: section.nullable::<DomainName>("suffix").flatten().map(|name| name.0) };
+    section.fallback("suffix", Json::Null);
     section.finish();
     fqdn
 }
@@ -75,6 +79,7 @@ fn decline_hold(section: Section<'_>) -> DeclineHold {
             section.error("first", format!("first ({first}) is longer than max ({max})"), None);
         } else {
             read.max = read.first;
+            section.show("max", read.max.show());
         }
     }
     section.finish();
@@ -84,8 +89,11 @@ fn decline_hold(section: Section<'_>) -> DeclineHold {
 fn store(section: Section<'_>, state_dir: &Path) -> Store {
     let history = section.child("history");
     let file = section.nullable::<std::path::PathBuf>("path").flatten().unwrap_or_else(|| "leases.db".into());
+    section.fallback("path", "leases.db".into());
+    let path = state_dir.join(file);
+    section.show("path", path.show());
     let store = Store {
-        path: state_dir.join(file),
+        path,
         durability: section.get("durability", Durability::PowerLoss),
         history: HistoryLimits {
             keep: history.get("keep", Duration::from_secs(90 * 24 * 3_600)),

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::leaf::Port;
+use serde_json::Value as Json;
+
+use super::leaf::{Leaf, Port};
 use super::model::{Api, Tcp, Udp, WhenFull};
 use super::section::Section;
 use super::units::{Size, show_size};
@@ -45,6 +47,8 @@ pub(super) fn api(section: Section<'_>) -> Api {
         listen: section.nullable("listen").unwrap_or(Some(default)),
         token_file: section.nullable_path("token_file").flatten(),
     };
+    section.fallback("listen", default.show());
+    section.fallback("token_file", Json::Null);
     if let Some(listen) = api.listen.filter(|listen| !listen.ip().is_loopback())
         && api.token_file.is_none()
     {

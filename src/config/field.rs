@@ -3,9 +3,10 @@
 //! A pattern that no packet can ever fit is refused: it would protect or select nothing, silently.
 
 use figment::value::Value;
+use serde_json::{Value as Json, json};
 
 use super::identity::{MAC_EXAMPLE, exact_text};
-use super::leaf::{Fault, Leaf, text};
+use super::leaf::{Fault, Leaf, text, trimmed};
 use super::model::Field;
 use super::pattern::Pattern;
 use super::tree::describe;
@@ -13,19 +14,44 @@ use super::tree::describe;
 /// How a pattern is read from a value.
 type Read = fn(&Value) -> Result<Pattern, Fault>;
 
+/// The JSON Schema of one pattern.
+pub(super) type Schema = fn() -> Json;
+
 /// Every field with its name and its patterns, but for options by number.
-pub(super) const FIELDS: [(&str, Field, Read); 10] = [
-    ("mac", Field::Mac, mac),
-    ("vendor-class", Field::VendorClass, plain),
-    ("user-class", Field::UserClass, plain),
-    ("client-id", Field::ClientId, client_id),
-    ("hostname", Field::Hostname, plain),
-    ("architecture", Field::Architecture, architecture),
-    ("circuit-id", Field::CircuitId, plain),
-    ("remote-id", Field::RemoteId, plain),
-    ("relay", Field::Relay, relay),
-    ("interface", Field::Interface, plain),
+pub(super) const FIELDS: [(&str, Field, Read, Schema); 10] = [
+    ("mac", Field::Mac, mac, mac_schema),
+    ("vendor-class", Field::VendorClass, plain, plain_schema),
+    ("user-class", Field::UserClass, plain, plain_schema),
+    ("client-id", Field::ClientId, client_id, plain_schema),
+    ("hostname", Field::Hostname, plain, plain_schema),
+    ("architecture", Field::Architecture, architecture, architecture_schema),
+    ("circuit-id", Field::CircuitId, plain, plain_schema),
+    ("remote-id", Field::RemoteId, plain, plain_schema),
+    ("relay", Field::Relay, relay, relay_schema),
+    ("interface", Field::Interface, plain, plain_schema),
 ];
+
+/// Pairs of hex digits behind `0x`, for fields that have another form as text.
+const HEX: &str = "0x(?::|\\*|\\?|[0-9A-Fa-f]:*[0-9A-Fa-f])+";
+
+/// Any text, or hex digits behind `0x`.
+pub(super) fn plain_schema() -> Json {
+    json!({"type": "string", "minLength": 1, "pattern": format!("^(?:{HEX}|(?!0x)[\\s\\S]*)$")})
+}
+
+fn mac_schema() -> Json {
+    let pattern = trimmed(&format!("{HEX}|[0-9A-Fa-f:*?-]+"));
+    json!({"type": ["string", "integer"], "pattern": pattern})
+}
+
+fn architecture_schema() -> Json {
+    let pattern = trimmed(&format!("{HEX}|[0-9*?]+"));
+    json!({"type": ["integer", "string"], "minimum": 0, "maximum": 65535, "pattern": pattern})
+}
+
+fn relay_schema() -> Json {
+    json!({"type": ["string", "number"], "pattern": trimmed(&format!("{HEX}|[0-9.*?]+"))})
+}
 
 /// A pattern for hardware addresses, for lists that may be divided at commas.
 pub(super) struct MacPattern(pub(super) Pattern);
@@ -33,6 +59,14 @@ pub(super) struct MacPattern(pub(super) Pattern);
 impl Leaf for MacPattern {
     fn read(value: &Value) -> Result<Self, Fault> {
         mac(value).map(Self)
+    }
+
+    fn schema() -> Json {
+        mac_schema()
+    }
+
+    fn show(&self) -> Json {
+        self.0.to_string().into()
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn read_all(subnet: &Section<'_>, network: Option<Network>, above: Gi
 }
 
 fn read(name: String, section: &Section<'_>, network: Option<Network>, above: GivenTimes) -> Host {
-    let times = GivenTimes::read(section, above);
+    let lease_time = GivenTimes::own(section, above);
     let host = Host {
         name,
         macs: section.list("mac", Vec::new()).into_iter().map(|Mac(bytes)| bytes).collect(),
@@ -25,7 +25,7 @@ fn read(name: String, section: &Section<'_>, network: Option<Network>, above: Gi
         remote_id: section.nullable::<AgentId>("remote_id").flatten().map(|id| id.0),
         ip: section.nullable::<Unicast>("ip").flatten().map(|address| address.0),
         hostname: section.nullable::<HostName>("hostname").flatten().map(|name| name.0),
-        lease_time: (times != above).then(|| times.resolve()),
+        lease_time,
         boot: boot(section),
         options: section.raw("options"),
     };

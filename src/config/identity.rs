@@ -5,8 +5,9 @@
 use std::fmt;
 
 use figment::value::Value;
+use serde_json::{Value as Json, json};
 
-use super::leaf::{Fault, Leaf, text};
+use super::leaf::{Fault, Leaf, text, trimmed};
 use super::tree::describe;
 
 /// Most bytes of a hardware address (`chaddr`, RFC 2131 §2).
@@ -36,6 +37,16 @@ impl Leaf for Mac {
                 Err(Fault::is_not(value, &what).with_hint(format!("write it as \"{MAC_EXAMPLE}\"")))
             }
         }
+    }
+
+    /// One byte of two digits is a number to YAML.
+    fn schema() -> Json {
+        let pattern = trimmed("[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){0,15}");
+        json!({"type": ["string", "integer"], "minimum": 10, "maximum": 99, "pattern": pattern})
+    }
+
+    fn show(&self) -> Json {
+        with_colons(&self.0).into()
     }
 }
 
@@ -105,6 +116,15 @@ impl Leaf for ClientId {
         }
         .map(Self)
     }
+
+    fn schema() -> Json {
+        identifier()
+    }
+
+    fn show(&self) -> Json {
+        let is_read_so = |text: &str| Self::read(&text.into()).is_ok_and(|read| read.0 == self.0);
+        text_or_hex(&self.0, is_read_so)
+    }
 }
 
 /// A circuit-id or remote-id (option 82): hex behind `0x`, else text.
@@ -113,6 +133,28 @@ pub(super) struct AgentId(pub(super) Vec<u8>);
 impl Leaf for AgentId {
     fn read(value: &Value) -> Result<Self, Fault> {
         hex_or_text(&exact_text(value)?).map(Self)
+    }
+
+    fn schema() -> Json {
+        identifier()
+    }
+
+    fn show(&self) -> Json {
+        let is_read_so = |text: &str| Self::read(&text.into()).is_ok_and(|read| read.0 == self.0);
+        text_or_hex(&self.0, is_read_so)
+    }
+}
+
+/// Hex behind `0x` or with colons, else text: only text that is empty is no identifier for certain.
+fn identifier() -> Json {
+    json!({"type": "string", "minLength": 1, "pattern": "^(?:0x(?:[:0-9A-Fa-f]*)|(?!0x)[\\s\\S]*)$"})
+}
+
+/// As text where it is plain text and is read as the same bytes, else as hex.
+fn text_or_hex(bytes: &[u8], is_read_so: impl Fn(&str) -> bool) -> Json {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains(char::is_control) && is_read_so(text) => text.into(),
+        Ok(_) | Err(_) => format!("0x{}", with_colons(bytes)).into(),
     }
 }
 
@@ -142,6 +184,14 @@ impl Leaf for HostName {
     fn read(value: &Value) -> Result<Self, Fault> {
         name(value, "a host name").map(Self)
     }
+
+    fn schema() -> Json {
+        json!({"type": ["string", "number", "boolean"], "pattern": trimmed("[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")})
+    }
+
+    fn show(&self) -> Json {
+        self.0.as_str().into()
+    }
 }
 
 /// A domain name; the dot at its end is dropped.
@@ -154,6 +204,14 @@ impl Leaf for DomainName {
             name.pop();
         }
         Ok(Self(name))
+    }
+
+    fn schema() -> Json {
+        json!({"type": ["string", "number", "boolean"], "pattern": trimmed("[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\\.?")})
+    }
+
+    fn show(&self) -> Json {
+        self.0.as_str().into()
     }
 }
 

@@ -3,12 +3,14 @@
 //! Every scalar accepts its text form too, since some sources (flags, environment, INI) have nothing but text.
 //! Knows types, no keys; used by the sections.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use daemon_utils::log::Rate;
 use figment::value::Value;
 use log::LevelFilter;
+use serde_json::{Value as Json, json};
 
 use super::model::{Bootp, ConflictMethod, Durability, IdentifyBy, UnknownClients, WhenFull};
 use super::section::nearest;
@@ -46,6 +48,68 @@ impl Fault {
 pub(super) trait Leaf: Sized {
     /// Errors: the value is of another type or impossible.
     fn read(value: &Value) -> Result<Self, Fault>;
+
+    /// The JSON Schema (draft 2020-12) of what `read` accepts, as far as one can say it; never less. One object with a
+    /// `type` wherever possible, for then an editor's message names the fault.
+    fn schema() -> Json;
+
+    /// The same within a range.
+    fn schema_within(_: &RangeInclusive<Self>) -> Json {
+        Self::schema()
+    }
+
+    /// The value as people write it; `read` makes the same value of it.
+    fn show(&self) -> Json;
+}
+
+/// A schema for text that fits this pattern once the white space around it is gone.
+pub(super) fn text_of(pattern: &str) -> Json {
+    json!({"type": "string", "pattern": trimmed(pattern)})
+}
+
+pub(super) fn trimmed(pattern: &str) -> String {
+    format!("^\\s*(?:{pattern})\\s*$")
+}
+
+/// `word` in any case, as a pattern: the expressions of JSON Schema (ECMA-262) have no flag for it.
+pub(super) fn any_case(word: &str) -> String {
+    let letter = |c: char| match c {
+        'a'..='z' | 'A'..='Z' => format!("[{}{}]", c.to_ascii_uppercase(), c.to_ascii_lowercase()),
+        other => other.to_string(),
+    };
+    word.chars().map(letter).collect()
+}
+
+/// One of these words in any case. Editors offer what `enum` lists.
+fn one_word_of(words: &[&str]) -> Json {
+    let pattern = words.iter().map(|word| any_case(word)).collect::<Vec<_>>().join("|");
+    json!({"anyOf": [{"enum": words}, text_of(&pattern)]})
+}
+
+/// One value of this schema or a list of them; with `commas`, text that is divided at them too.
+pub(super) fn list_of(item: Json, commas: bool) -> Json {
+    let mut list = with_type(item.clone(), "array");
+    if let Json::Object(list) = &mut list {
+        if let Some(Json::String(pattern)) = list.get_mut("pattern").filter(|_| commas) {
+            *pattern = format!("{pattern}|,");
+        }
+        list.insert("items".to_owned(), item);
+    }
+    list
+}
+
+/// What this schema accepts, and `null`.
+pub(super) fn or_null(schema: Json) -> Json {
+    with_type(schema, "null")
+}
+
+fn with_type(mut schema: Json, further: &str) -> Json {
+    match schema.get_mut("type") {
+        Some(Json::Array(types)) => types.push(further.into()),
+        Some(single) => *single = json!([single.take(), further]),
+        None => schema = json!({"anyOf": [schema, {"type": further}]}),
+    }
+    schema
 }
 
 /// The text of a scalar as the user wrote it.
@@ -86,6 +150,25 @@ impl Leaf for bool {
             _ => Err(Fault::is_not(value, "true or false")),
         }
     }
+
+    fn schema() -> Json {
+        let words = ["true", "yes", "on", "false", "no", "off"].map(any_case).join("|");
+        json!({"type": ["boolean", "string"], "pattern": trimmed(&words)})
+    }
+
+    fn show(&self) -> Json {
+        (*self).into()
+    }
+}
+
+/// Whole numbers from `least` to `most`, also as text.
+fn whole_number(least: impl Into<Json>, most: impl Into<Json>) -> Json {
+    json!({
+        "type": ["integer", "string"],
+        "minimum": least.into(),
+        "maximum": most.into(),
+        "pattern": trimmed("[+-]?[0-9]+"),
+    })
 }
 
 macro_rules! whole_numbers {
@@ -96,6 +179,18 @@ macro_rules! whole_numbers {
                 Self::try_from(number).map_err(|_| {
                     Fault::new(format!("{number} is out of range; it must be {} to {}", Self::MIN, Self::MAX))
                 })
+            }
+
+            fn schema() -> Json {
+                whole_number(Self::MIN, Self::MAX)
+            }
+
+            fn schema_within(range: &RangeInclusive<Self>) -> Json {
+                whole_number(*range.start(), *range.end())
+            }
+
+            fn show(&self) -> Json {
+                (*self).into()
             }
         }
     )*};
@@ -108,12 +203,28 @@ impl Leaf for f64 {
         let number: Self = parsed(value, "a number")?;
         if number.is_finite() { Ok(number) } else { Err(Fault::is_not(value, "a number")) }
     }
+
+    fn schema() -> Json {
+        json!({"type": ["number", "string"], "pattern": trimmed("[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?")})
+    }
+
+    fn show(&self) -> Json {
+        (*self).into()
+    }
 }
 
 impl Leaf for String {
     fn read(value: &Value) -> Result<Self, Fault> {
         let text = text(value).ok_or_else(|| Fault::is_not(value, "text"))?;
         if text.is_empty() { Err(Fault::new("the text is empty")) } else { Ok(text) }
+    }
+
+    fn schema() -> Json {
+        json!({"type": ["string", "number", "boolean"], "pattern": "\\S"})
+    }
+
+    fn show(&self) -> Json {
+        self.as_str().into()
     }
 }
 
@@ -132,6 +243,14 @@ impl Leaf for PathBuf {
         }
         Ok(Self::from(text))
     }
+
+    fn schema() -> Json {
+        json!({"type": ["string", "number", "boolean"], "pattern": "^\\s*[^~\\s]"})
+    }
+
+    fn show(&self) -> Json {
+        self.to_string_lossy().into()
+    }
 }
 
 /// A TCP or UDP port.
@@ -141,60 +260,55 @@ impl Leaf for Port {
     fn read(value: &Value) -> Result<Self, Fault> {
         parsed(value, "a port; it must be 0 to 65535").map(Self)
     }
-}
 
-impl Leaf for LevelFilter {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        let words = [
-            ("TRACE", Self::Trace),
-            ("DEBUG", Self::Debug),
-            ("INFO", Self::Info),
-            ("WARN", Self::Warn),
-            ("WARNING", Self::Warn),
-            ("ERROR", Self::Error),
-            // Above ERROR the log has nothing; other loggers do.
-            ("CRITICAL", Self::Error),
-            ("OFF", Self::Off),
-        ];
-        one_of(value, &words)
+    fn schema() -> Json {
+        u16::schema()
+    }
+
+    fn show(&self) -> Json {
+        self.0.into()
     }
 }
 
-impl Leaf for WhenFull {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        one_of(value, &[("wait", Self::Wait), ("reject", Self::Reject)])
-    }
+/// Types whose values are words, in any case; a value is shown as the first word that means it.
+macro_rules! words {
+    ($type:ty, $($word:literal => $meant:expr),+ $(,)?) => {
+        impl Leaf for $type {
+            fn read(value: &Value) -> Result<Self, Fault> {
+                one_of(value, &[$(($word, $meant)),+])
+            }
+
+            fn schema() -> Json {
+                one_word_of(&[$($word),+])
+            }
+
+            fn show(&self) -> Json {
+                let words = [$(($word, $meant)),+];
+                words.iter().find(|(_, meant)| meant == self).map(|(word, _)| *word).into()
+            }
+        }
+    };
 }
 
-impl Leaf for IdentifyBy {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        one_of(value, &[("client-id", Self::ClientId), ("mac", Self::Mac), ("circuit-id", Self::CircuitId)])
-    }
-}
-
-impl Leaf for Durability {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        one_of(value, &[("power-loss", Self::PowerLoss), ("process", Self::Process)])
-    }
-}
-
-impl Leaf for ConflictMethod {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        one_of(value, &[("auto", Self::Auto), ("arp", Self::Arp), ("icmp", Self::Icmp), ("off", Self::Off)])
-    }
-}
-
-impl Leaf for Bootp {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        one_of(value, &[("dynamic", Self::Dynamic), ("reserved", Self::Reserved), ("off", Self::Off)])
-    }
-}
-
-impl Leaf for UnknownClients {
-    fn read(value: &Value) -> Result<Self, Fault> {
-        one_of(value, &[("allow", Self::Allow), ("ignore", Self::Ignore)])
-    }
-}
+words!(LevelFilter,
+    "TRACE" => Self::Trace,
+    "DEBUG" => Self::Debug,
+    "INFO" => Self::Info,
+    "WARN" => Self::Warn,
+    "WARNING" => Self::Warn,
+    "ERROR" => Self::Error,
+    // Above ERROR the log has nothing; other loggers do.
+    "CRITICAL" => Self::Error,
+    "OFF" => Self::Off,
+);
+words!(WhenFull, "wait" => Self::Wait, "reject" => Self::Reject);
+words!(IdentifyBy, "client-id" => Self::ClientId, "mac" => Self::Mac, "circuit-id" => Self::CircuitId);
+words!(Durability, "power-loss" => Self::PowerLoss, "process" => Self::Process);
+words!(ConflictMethod,
+    "auto" => Self::Auto, "arp" => Self::Arp, "icmp" => Self::Icmp, "off" => Self::Off,
+);
+words!(Bootp, "dynamic" => Self::Dynamic, "reserved" => Self::Reserved, "off" => Self::Off);
+words!(UnknownClients, "allow" => Self::Allow, "ignore" => Self::Ignore);
 
 /// Text for a field of `N` bytes in the DHCP header that ends with a zero byte (RFC 2131 §2).
 pub(super) struct Field<const N: usize>(pub(super) String);
@@ -211,6 +325,16 @@ impl<const N: usize> Leaf for Field<N> {
             Ok(Self(text))
         }
     }
+
+    fn schema() -> Json {
+        // A character has a byte at least.
+        let pattern = format!("^\\s*\\S(?:[^\\u0000]{{0,{}}}\\S)?\\s*$", N.saturating_sub(3));
+        json!({"type": ["string", "number", "boolean"], "pattern": pattern})
+    }
+
+    fn show(&self) -> Json {
+        self.0.show()
+    }
 }
 
 /// A name of a Unix user.
@@ -224,6 +348,15 @@ impl Leaf for UserName {
             return Err(Fault::is_not(value, "a user name"));
         }
         Ok(Self(name))
+    }
+
+    fn schema() -> Json {
+        let pattern = trimmed("[^\\s/:-][^\\s/:]{0,254}");
+        json!({"type": ["string", "number", "boolean"], "pattern": pattern})
+    }
+
+    fn show(&self) -> Json {
+        self.0.show()
     }
 }
 
@@ -249,18 +382,36 @@ impl Leaf for RateLimit {
         let what = "a rate such as 100/s, 5/m or 1/h, at most a million, or off for no limit";
         rate.map(|rate| Self(Some(rate))).ok_or_else(|| Fault::is_not(value, what))
     }
+
+    fn schema() -> Json {
+        let pattern = trimmed("[1-9][0-9]{0,6} */ *[smhSMH]|[oO][fF][fF]|[nN][oO]|[fF][aA][lL][sS][eE]");
+        json!({"type": ["string", "boolean"], "pattern": pattern, "not": {"const": true}})
+    }
+
+    fn show(&self) -> Json {
+        self.0.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string).into()
+    }
 }
 
 /// A syslog facility by the names of syslog(3), without `LOG_`.
 pub(super) struct Facility(pub(super) String);
 
+const FACILITIES: [&str; 20] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+    "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+
 impl Leaf for Facility {
     fn read(value: &Value) -> Result<Self, Fault> {
-        const NAMES: [&str; 20] = [
-            "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
-            "ftp", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
-        ];
-        one_of(value, &NAMES.map(|name| (name, name))).map(|name| Self(name.to_owned()))
+        one_of(value, &FACILITIES.map(|name| (name, name))).map(|name| Self(name.to_owned()))
+    }
+
+    fn schema() -> Json {
+        one_word_of(&FACILITIES)
+    }
+
+    fn show(&self) -> Json {
+        self.0.show()
     }
 }
 
@@ -279,6 +430,14 @@ impl Leaf for SyslogAddress {
             None => address.starts_with('/'),
         };
         if fits { Ok(Self(address)) } else { Err(Fault::is_not(value, "/dev/log or udp://HOST:PORT")) }
+    }
+
+    fn schema() -> Json {
+        text_of("/.*|udp://[^/@]+:[0-9]+")
+    }
+
+    fn show(&self) -> Json {
+        self.0.show()
     }
 }
 

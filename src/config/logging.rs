@@ -86,18 +86,13 @@ fn rate_limits(section: &Section<'_>) -> BTreeMap<&'static str, Option<Rate>> {
     let ids = || Event::ALL.iter().map(|event| event.id());
     let mut limits = BTreeMap::new();
     for (name, limit) in given {
-        match ids().find(|id| id.eq_ignore_ascii_case(&name)) {
-            Some(id) => {
-                limits.insert(id, limit.0);
-            }
-            None => {
-                let hint = nearest(&name, ids()).map_or_else(
-                    || "docs/events.md has them all".to_owned(),
-                    |near| format!("did you mean {near}?"),
-                );
-                section.error(&format!("rate_limits.{name}"), "there is no such event", Some(hint));
-            }
+        if let Some(id) = ids().find(|id| id.eq_ignore_ascii_case(&name)) {
+            limits.insert(id, limit.0);
+            continue;
         }
+        let hint = nearest(&name, ids())
+            .map_or_else(|| "docs/events.md has them all".to_owned(), |near| format!("did you mean {near}?"));
+        section.error(&format!("rate_limits.{name}"), "there is no such event", Some(hint));
     }
     limits
 }

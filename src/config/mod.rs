@@ -13,6 +13,8 @@
 //! | show what is wrong, and what may have been meant | `report`, `mistyped` |
 //! | tell what a reload cannot change | `restart` |
 //! | tell two configurations apart, for people | `changes` |
+//! | every key's value in force, and what each may be | `catalogue`, `schema` |
+//! | write a configuration as YAML | `print` |
 //! | the merged values and their origins, for people; kept for the next start | `document`, `cache` |
 
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 mod address;
 mod cache;
+mod catalogue;
 mod changes;
 mod checks;
 mod class;
@@ -44,8 +47,10 @@ pub mod network;
 mod overlay;
 pub mod pattern;
 mod places;
+mod print;
 mod report;
 mod restart;
+mod schema;
 mod section;
 mod security;
 mod sources;
@@ -63,8 +68,10 @@ pub use identity::{hex_with_colons, with_colons};
 pub use model::Config;
 pub use network::{AddressRange, Network};
 pub use overlay::Overlay;
+pub use print::scalar as yaml_scalar;
 pub use report::{Place, Problem, Report, Severity};
 pub use restart::changes_needing_restart;
+pub use schema::schema;
 pub use sources::{DEFAULT_FILE, FILE_VARIABLE, Sources, find_file};
 pub use units::{DurationError, parse_duration, show_duration};
 
@@ -93,6 +100,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The same for people: every value as it was said, and where.
     pub document: Document,
+    /// Every value in force, defaults included, and where it was said.
+    pub effective: Document,
     /// The same without the overlay.
     pub below: Document,
     /// What the runtime API has set.
@@ -251,7 +260,8 @@ impl ConfigManager {
         for (key, reason, hint) in errors(&config) {
             reader.error(&key, reason, hint);
         }
-        for (key, reason, hint) in warnings(&config).into_iter().chain(overlay.hidden(&below)) {
+        let hidden = overlay.hidden(&below).into_iter().filter(|(key, ..)| reader.is_sound(key));
+        for (key, reason, hint) in warnings(&config).into_iter().chain(hidden.collect::<Vec<_>>()) {
             reader.warning(&key, reason, hint);
         }
         let seen = look(&config).into_iter().filter(|(_, (key, ..))| reader.is_sound(key));
@@ -261,6 +271,7 @@ impl ConfigManager {
                 Severity::Warning => reader.warning(&key, reason, hint),
             }
         }
+        let effective = reader.effective();
         let mut problems = reader.into_problems();
         problems.extend(notes);
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
@@ -268,7 +279,7 @@ impl ConfigManager {
         }
         let document = Document::new(&tree, &places);
         let warnings = Report::new(problems).problems;
-        Ok(Loaded { config, warnings, document, below, overlay: overlay.clone() })
+        Ok(Loaded { config, warnings, document, effective, below, overlay: overlay.clone() })
     }
 }
 

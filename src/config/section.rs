@@ -1,16 +1,20 @@
 //! Reading a section key by key without stopping at the first error.
 //!
 //! A [`Section`] hands out typed values, takes the default where one is missing or wrong, and notes what was wrong.
-//! It learns the known keys by being asked for them, so `finish` can name every key that nobody asked for.
-//! Knows no key itself; used by the files that read one section each.
+//! It learns the known keys by being asked for them, so `finish` can name every key that nobody asked for, and the
+//! `catalogue` learns each key's value in force and what it may be. Knows no key itself; used by the files that read one
+//! section each.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
+use serde_json::{Value as Json, json};
 
-use super::leaf::{Fault, Leaf};
+use super::catalogue::{ANY, Book, Row, Shape};
+use super::document::Document;
+use super::leaf::{Fault, Leaf, list_of, or_null};
 use super::places::Places;
 use super::report::{Problem, Severity};
 use super::{spelling, tree};
@@ -25,6 +29,7 @@ pub(super) struct Reader<'a> {
     base: &'a Path,
     problems: RefCell<Vec<Problem>>,
     wrong: RefCell<Wrong>,
+    book: Book,
 }
 
 /// Where errors are, so that asking costs as much as a key has parts, however many there are.
@@ -60,12 +65,31 @@ fn itself_and_around(key: &str) -> impl Iterator<Item = &str> {
 impl<'a> Reader<'a> {
     /// `base` is the folder that relative paths start from.
     pub(super) fn new(tree: &'a Dict, places: &'a Places, base: &'a Path) -> Self {
-        Self { tree, places, base, problems: RefCell::default(), wrong: RefCell::default() }
+        Self {
+            tree,
+            places,
+            base,
+            problems: RefCell::default(),
+            wrong: RefCell::default(),
+            book: Book::default(),
+        }
+    }
+
+    /// The same, to learn what every key may be. `tree` is empty: each map of named sections shows one.
+    pub(super) fn cataloguing(tree: &'a Dict, places: &'a Places, base: &'a Path) -> Self {
+        Self { book: Book::of_rows(), ..Self::new(tree, places, base) }
     }
 
     /// The outermost section.
     pub(super) fn root(&'a self) -> Section<'a> {
-        Section { reader: self, path: String::new(), dict: Some(self.tree), known: RefCell::default() }
+        Section {
+            reader: self,
+            path: String::new(),
+            words: Vec::new(),
+            quiet: false,
+            dict: Some(self.tree),
+            known: RefCell::default(),
+        }
     }
 
     /// Notes an error at `key`.
@@ -99,6 +123,16 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The effective configuration, once all has been read.
+    pub(super) fn effective(&self) -> Document {
+        self.book.document(self.tree, self.places)
+    }
+
+    /// What every key may be, once all has been read.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        self.book.rows()
+    }
+
     /// Everything that was found.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         self.problems.into_inner()
@@ -109,6 +143,10 @@ impl<'a> Reader<'a> {
 pub(super) struct Section<'a> {
     reader: &'a Reader<'a>,
     path: String,
+    /// The words of `path`; names of the user's choice may hold dots in some places.
+    words: Vec<String>,
+    /// Whether its keys are part of one value, which is shown as a whole.
+    quiet: bool,
     /// None where the section is missing or empty.
     dict: Option<&'a Dict>,
     known: RefCell<BTreeSet<String>>,
@@ -140,23 +178,74 @@ impl<'a> Section<'a> {
         read.map_err(|Fault { reason, hint }| self.error(key, reason, hint)).ok()
     }
 
+    fn words(&self, key: &str) -> Vec<String> {
+        self.words.iter().cloned().chain([key.to_owned()]).collect()
+    }
+
+    /// Tells what the value of `key` may be, in the place of what its type says.
+    pub(super) fn describe(&self, key: &str, schema: impl FnOnce() -> Json) {
+        let value = || Shape::Value { schema: schema(), default: None, required: false };
+        self.reader.book.row(|| self.words(key), value);
+    }
+
+    /// Likewise for a key that must be there.
+    pub(super) fn describe_required(&self, key: &str, schema: impl FnOnce() -> Json) {
+        let value = || Shape::Value { schema: schema(), default: None, required: true };
+        self.reader.book.row(|| self.words(key), value);
+    }
+
+    /// Tells that a value may stand in the place of the section `key`.
+    pub(super) fn describe_short_form(&self, key: &str, schema: impl FnOnce() -> Json) {
+        self.reader.book.row(|| self.words(key), || Shape::Section { also: Some(schema()) });
+    }
+
+    fn describe_with(&self, key: &str, schema: impl FnOnce() -> Json, default: impl FnOnce() -> Json) {
+        let value = || Shape::Value { schema: schema(), default: Some(default()), required: false };
+        self.reader.book.row(|| self.words(key), value);
+    }
+
+    /// Tells the value of `key` in force.
+    pub(super) fn show(&self, key: &str, value: Json) {
+        if !self.quiet {
+            self.reader.book.value(self.words(key), value);
+        }
+    }
+
+    /// Tells what holds where `key` is left out, for keys that are not read with a default.
+    pub(super) fn fallback(&self, key: &str, value: Json) {
+        if self.reader.book.is_cataloguing() {
+            self.reader.book.default_of(&self.words(key), value);
+        } else if !self.has(key) {
+            self.show(key, value);
+        }
+    }
+
+    fn read<T: Leaf>(&self, key: &str) -> Option<T> {
+        self.noted(key, T::read(self.value(key)?))
+    }
+
     /// The value of `key`; none if it is missing or wrong.
     pub(super) fn find<T: Leaf>(&self, key: &str) -> Option<T> {
-        self.noted(key, T::read(self.value(key)?))
+        self.describe(key, T::schema);
+        self.read(key).inspect(|value: &T| self.show(key, value.show()))
     }
 
     /// The value of `key`, or `default`.
     pub(super) fn get<T: Leaf>(&self, key: &str, default: T) -> T {
-        self.find(key).unwrap_or(default)
+        self.describe_with(key, T::schema, || default.show());
+        let value = self.read(key).unwrap_or(default);
+        self.show(key, value.show());
+        value
     }
 
     /// The value of a key that must be there; `example` shows how to write it.
     pub(super) fn require<T: Leaf>(&self, key: &str, example: &str) -> Option<T> {
+        self.describe_required(key, T::schema);
         if self.value(key).is_none() {
             self.error(key, "this must be given", Some(format!("for example {key}: {example}")));
             return None;
         }
-        self.find(key)
+        self.read(key).inspect(|value: &T| self.show(key, value.show()))
     }
 
     /// The value of `key` within `range`, or `default`.
@@ -167,43 +256,69 @@ impl<'a> Section<'a> {
         range: std::ops::RangeInclusive<T>,
         show: impl Fn(&T) -> String,
     ) -> T {
-        let Some(value) = self.find(key) else { return default };
-        if range.contains(&value) {
-            return value;
-        }
-        let (least, most) = (show(range.start()), show(range.end()));
-        self.error(key, format!("{} is out of range; it must be {least} to {most}", show(&value)), None);
-        default
+        self.describe_with(key, || T::schema_within(&range), || default.show());
+        let Some(value) = self.read(key).filter(|value| {
+            let fits = range.contains(value);
+            if !fits {
+                let (least, most) = (show(range.start()), show(range.end()));
+                let reason = format!("{} is out of range; it must be {least} to {most}", show(value));
+                self.error(key, reason, None);
+            }
+            fits
+        }) else {
+            self.show(key, default.show());
+            return default;
+        };
+        self.show(key, value.show());
+        value
     }
 
     /// The value of a key where `null` means something too: `None` is missing (or wrong), `Some(None)` is `null`.
     #[allow(clippy::option_option, reason = "missing and null differ here: null hides an inherited value")]
     pub(super) fn nullable<T: Leaf>(&self, key: &str) -> Option<Option<T>> {
-        match self.value(key)? {
-            Value::Empty(..) => Some(None),
-            value => self.noted(key, T::read(value)).map(Some),
-        }
+        self.describe(key, || or_null(T::schema()));
+        let value = match self.value(key)? {
+            Value::Empty(..) => None,
+            value => Some(self.noted(key, T::read(value))?),
+        };
+        self.show(key, value.as_ref().map_or(Json::Null, T::show));
+        Some(value)
     }
 
     /// One value or a list of them, or `default`; wrong items are left out. Text is divided at commas, since some
     /// sources have nothing but text.
     pub(super) fn list<T: Leaf>(&self, key: &str, default: Vec<T>) -> Vec<T> {
-        match self.value(key) {
+        let shown = |values: &[T]| Json::Array(values.iter().map(T::show).collect());
+        self.describe_with(key, || or_null(list_of(T::schema(), true)), || shown(&default));
+        let values = match self.value(key) {
             None => default,
             Some(Value::String(tag, text)) if text.contains(',') => {
                 let parts = text.split(',').map(|part| Value::String(*tag, part.trim().to_owned()));
                 self.items(key, &parts.collect::<Vec<_>>(), &T::read)
             }
-            Some(_) => self.list_by(key, T::read),
-        }
+            Some(value) => self.values(key, value, T::read),
+        };
+        self.show(key, shown(&values));
+        values
     }
 
-    /// The same by a function of one's own, empty where the key is missing, for text that may hold commas.
-    pub(super) fn list_by<T>(&self, key: &str, read: impl Fn(&Value) -> Result<T, Fault>) -> Vec<T> {
-        match self.value(key) {
-            None | Some(Value::Empty(..)) => Vec::new(),
-            Some(Value::Array(_, items)) => self.items(key, items, &read),
-            Some(single) => self.noted(key, read(single)).into_iter().collect(),
+    /// The same by a function of one's own, empty where the key is missing, for text that may hold commas. `schema` is
+    /// that of one value.
+    pub(super) fn list_by<T>(
+        &self,
+        key: &str,
+        schema: impl FnOnce() -> Json,
+        read: impl Fn(&Value) -> Result<T, Fault>,
+    ) -> Vec<T> {
+        self.describe(key, || list_of(schema(), false));
+        self.value(key).map(|value| self.values(key, value, read)).unwrap_or_default()
+    }
+
+    fn values<T>(&self, key: &str, value: &Value, read: impl Fn(&Value) -> Result<T, Fault>) -> Vec<T> {
+        match value {
+            Value::Empty(..) => Vec::new(),
+            Value::Array(_, items) => self.items(key, items, &read),
+            single => self.noted(key, read(single)).into_iter().collect(),
         }
     }
 
@@ -214,19 +329,39 @@ impl<'a> Section<'a> {
 
     /// A path, made absolute, or `default`, which `null` asks for too.
     pub(super) fn path(&self, key: &str, default: PathBuf) -> PathBuf {
-        self.nullable_path(key).flatten().unwrap_or(default)
+        let path = self.nullable_path(key).flatten();
+        self.describe_with(key, || or_null(PathBuf::schema()), || default.show());
+        let path = path.unwrap_or(default);
+        self.show(key, path.show());
+        path
     }
 
     /// A path where `null` means something too.
     #[allow(clippy::option_option, reason = "as `nullable`")]
     pub(super) fn nullable_path(&self, key: &str) -> Option<Option<PathBuf>> {
-        self.nullable::<PathBuf>(key).map(|path| path.map(|path| normal(&self.reader.base.join(path))))
+        let path = self.nullable::<PathBuf>(key)?.map(|path| normal(&self.reader.base.join(path)));
+        self.show(key, path.as_ref().map_or(Json::Null, Leaf::show));
+        Some(path)
     }
 
     /// The section `key` within this one; an empty one if it is missing.
     pub(super) fn child(&self, key: &str) -> Section<'a> {
+        self.reader.book.row(|| self.words(key), || Shape::Section { also: None });
         let dict = self.value(key).and_then(|value| self.dict_of(key, value));
-        Section { reader: self.reader, path: self.key(key), dict, known: RefCell::default() }
+        self.inner(key, dict)
+    }
+
+    /// The same where the section counts as one value, which is shown as it was said.
+    pub(super) fn whole(&self, key: &str) -> Section<'a> {
+        if let Some(value) = self.value(key) {
+            self.show(key, tree::to_json(value));
+        }
+        Section { quiet: true, ..self.child(key) }
+    }
+
+    fn inner(&self, key: &str, dict: Option<&'a Dict>) -> Section<'a> {
+        let (path, words) = (self.key(key), self.words(key));
+        Section { reader: self.reader, path, words, quiet: self.quiet, dict, known: RefCell::default() }
     }
 
     fn dict_of(&self, key: &str, value: &'a Value) -> Option<&'a Dict> {
@@ -241,14 +376,10 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The sections in the list `key`; a single section is a list of one.
-    pub(super) fn sections(&self, key: &str) -> Vec<Section<'a>> {
-        let section = |key: &str, value| Section {
-            reader: self.reader,
-            path: self.key(key),
-            dict: self.dict_of(key, value),
-            known: RefCell::default(),
-        };
+    /// The sections in the list `key`; a single section is a list of one. `schema` is that of the list.
+    pub(super) fn sections(&self, key: &str, schema: impl FnOnce() -> Json) -> Vec<Section<'a>> {
+        self.describe(key, schema);
+        let section = |key: &str, value| self.inner(key, self.dict_of(key, value));
         match self.value(key) {
             None | Some(Value::Empty(..)) => Vec::new(),
             Some(Value::Array(_, items)) => items
@@ -283,6 +414,13 @@ impl<'a> Section<'a> {
     /// The sections within the section `key`, by the names that the user gave them.
     pub(super) fn named(&self, key: &str) -> Vec<(String, Section<'a>)> {
         let parent = self.child(key);
+        self.reader.book.row(|| self.words(key), || Shape::Named);
+        if self.reader.book.is_cataloguing() {
+            return vec![(ANY.to_owned(), parent.inner(ANY, None))];
+        }
+        if parent.keys().next().is_none() {
+            self.show(key, Json::Object(serde_json::Map::new()));
+        }
         let mut named = Vec::new();
         for name in parent.dict.into_iter().flat_map(Dict::keys) {
             if is_name(name) {
@@ -299,14 +437,38 @@ impl<'a> Section<'a> {
     /// A map from names that the user chose to values of one type.
     pub(super) fn map<T: Leaf>(&self, key: &str) -> BTreeMap<String, T> {
         let parent = self.child(key);
+        let schema = || json!({"type": ["object", "null"], "additionalProperties": T::schema()});
+        self.describe_with(key, schema, || json!({}));
         let names = parent.dict.into_iter().flat_map(Dict::keys);
-        names.filter_map(|name| Some((name.clone(), parent.find(name)?))).collect()
+        let map: BTreeMap<String, T> =
+            names.filter_map(|name| Some((name.clone(), parent.read(name)?))).collect();
+        self.show_each(key, map.iter().map(|(name, value)| (name, value.show())));
+        map
     }
 
-    /// A map whose values a higher layer reads.
-    pub(super) fn raw(&self, key: &str) -> BTreeMap<String, serde_json::Value> {
+    /// A map whose values a higher layer reads. Its schema is the definition of the key's name, which that layer adds.
+    pub(super) fn raw(&self, key: &str) -> BTreeMap<String, Json> {
         let parent = self.child(key);
-        parent.dict.into_iter().flatten().map(|(name, value)| (name.clone(), tree::to_json(value))).collect()
+        self.describe_with(key, || json!({"$ref": format!("#/$defs/{key}")}), || json!({}));
+        let map: BTreeMap<String, Json> = parent
+            .dict
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), tree::to_json(value)))
+            .collect();
+        self.show_each(key, map.iter().map(|(name, value)| (name, value.clone())));
+        map
+    }
+
+    /// Shows the entries of the map `key`, each with an origin of its own.
+    fn show_each<'k>(&self, key: &str, entries: impl ExactSizeIterator<Item = (&'k String, Json)>) {
+        if entries.len() == 0 {
+            self.show(key, json!({}));
+        }
+        let parent = self.inner(key, None);
+        for (name, value) in entries {
+            parent.show(name, value);
+        }
     }
 
     /// Reports every key that nobody asked for.
@@ -343,6 +505,9 @@ pub(super) fn nearest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> O
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)
 }
+
+/// What [`is_name`] accepts, as a pattern.
+pub(super) const NAMES: &str = "^[A-Za-z0-9_-]{1,63}$";
 
 /// Names stand in dotted keys, metrics and the lease file, so they are plain words.
 fn is_name(name: &str) -> bool {

@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use figment::value::Value;
+use serde_json::Value as Json;
 
-use super::address::Unicast;
+use super::address::{IPV4, Unicast};
 use super::field::{MacPattern, fits_macs};
-use super::leaf::{Fault, Leaf, text};
+use super::leaf::{Fault, Leaf, text, text_of};
 use super::model::{ClientRate, Security, UnknownClients};
 use super::network::Network;
 use super::pattern::Pattern;
@@ -51,6 +52,7 @@ fn patterns(section: &Section<'_>, key: &str) -> Vec<Pattern> {
 fn client_rate(section: &Section<'_>) -> Option<ClientRate> {
     if section.is_null("client_rate") {
         section.child("client_rate");
+        section.show("client_rate", Json::Null);
         return None;
     }
     let rate = section.child("client_rate");
@@ -76,5 +78,14 @@ impl Leaf for Relays {
             return Err(Fault::is_not(value, "an address such as 10.0.0.1 or a network such as 10.0.0.0/24"));
         }
         Unicast::read(value).map(|Unicast(address)| Self(Network::containing(address, 32)))
+    }
+
+    fn schema() -> Json {
+        text_of(&format!("{IPV4}(?:/(?:3[0-2]|[12]?[0-9]))?"))
+    }
+
+    fn show(&self) -> Json {
+        let one = self.0.prefix() == 32;
+        if one { self.0.first().to_string().into() } else { self.0.to_string().into() }
     }
 }

@@ -12,6 +12,11 @@ pub(super) fn aliases_in(section: &str) -> impl Iterator<Item = &'static str> {
     ALIASES.iter().filter(move |(of, ..)| *of == section).map(|(_, alias, _)| *alias)
 }
 
+/// Every key of `section` that has a further name: that name, then the key.
+pub(super) fn renamed_in(section: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALIASES.iter().filter(move |(of, ..)| *of == section).map(|(_, alias, key)| (*alias, *key))
+}
+
 /// A further name that a source used.
 pub(super) struct Alias {
     /// The key as written.

@@ -76,13 +76,13 @@ fn read_pool(
     if let (Some(range), Some(network)) = (range, network) {
         check_range(&section, range, network);
     }
-    let times = GivenTimes::read(&section, above);
+    let lease_time = GivenTimes::own(&section, above);
     let classes = section.list("classes", Vec::new());
     let pool = range.map(|range| Pool {
         name,
         range,
         classes,
-        lease_time: (times != above).then(|| times.resolve()),
+        lease_time,
         boot: boot(&section),
         options: section.raw("options"),
     });

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use super::*;
 
+mod cache;
 mod checks;
 mod classes;
 mod defaults;
+mod environment;
+mod formats;
 mod hosts;
 mod links;
+mod overlay;
 mod refusals;
 mod security;
 
@@ -26,6 +30,13 @@ fn load_with(text: &str, set: &[&str]) -> Result<Loaded, Report> {
     let set = set.iter().map(|&flag| flag.to_owned()).collect();
     let file = Some(PathBuf::from("c.yaml"));
     ConfigManager::new(Sources { file, set, ..sources(folder.path()) }).load()
+}
+
+/// Loads `text` as a file of this name.
+fn load_as(name: &str, text: &str) -> Result<Loaded, Report> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), text).unwrap();
+    ConfigManager::new(Sources { file: Some(name.into()), ..sources(folder.path()) }).load()
 }
 
 pub(super) fn load(text: &str) -> Result<Loaded, Report> {

@@ -1,10 +1,12 @@
 //! Durations (`90s`, `1h30m`, bare seconds) and sizes (`10MiB`, bare bytes), and how they are shown.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use figment::value::Value;
+use serde_json::{Value as Json, json};
 
-use super::leaf::{Fault, Leaf, text};
+use super::leaf::{Fault, Leaf, any_case, text, trimmed};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -52,10 +54,41 @@ impl Leaf for Duration {
         }
         Ok(duration)
     }
+
+    fn schema() -> Json {
+        duration(&(Self::ZERO..=LONGEST), "")
+    }
+
+    /// Of text only the form can be told.
+    fn schema_within(range: &RangeInclusive<Self>) -> Json {
+        duration(range, "")
+    }
+
+    fn show(&self) -> Json {
+        show_duration(*self).into()
+    }
+}
+
+/// Seconds, or parts with units, or what `further` fits.
+fn duration(range: &RangeInclusive<Duration>, further: &str) -> Json {
+    let number = "\\+?(?:[0-9]+\\.?[0-9]*|\\.[0-9]+)";
+    let units = TIME_UNITS.map(|(unit, _)| unit).join("|");
+    let pattern = format!("{number}(?:[eE][+-]?[0-9]+)?|(?:[0-9.]+\\s*(?:{units})\\s*)+{further}");
+    json!({
+        "type": ["number", "string"],
+        "minimum": seconds(*range.start()),
+        "maximum": seconds(*range.end()),
+        "pattern": trimmed(&pattern),
+    })
+}
+
+/// As a whole number where it is one.
+fn seconds(duration: Duration) -> Json {
+    if duration.subsec_nanos() == 0 { duration.as_secs().into() } else { duration.as_secs_f64().into() }
 }
 
 /// A duration that may be `infinite`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(super) struct Span(pub(super) Duration);
 
 impl Leaf for Span {
@@ -64,6 +97,18 @@ impl Leaf for Span {
             Some(word) if word.eq_ignore_ascii_case("infinite") => Ok(Self(INFINITE)),
             Some(_) | None => Duration::read(value).map(Self),
         }
+    }
+
+    fn schema() -> Json {
+        Self::schema_within(&(Self(Duration::ZERO)..=Self(LONGEST)))
+    }
+
+    fn schema_within(range: &RangeInclusive<Self>) -> Json {
+        duration(&(range.start().0..=range.end().0), &format!("|{}", any_case("infinite")))
+    }
+
+    fn show(&self) -> Json {
+        self.0.show()
     }
 }
 
@@ -103,8 +148,10 @@ pub fn show_duration(duration: Duration) -> String {
         return "infinite".to_owned();
     }
     let seconds = duration.as_secs();
-    if duration.subsec_nanos() > 0 {
-        return format!("{}ms", duration.as_secs_f64() * 1_000.0);
+    match duration.subsec_nanos() {
+        0 => {}
+        nanos if nanos.is_multiple_of(1_000_000) => return format!("{}ms", duration.as_millis()),
+        nanos => return format!("{seconds}s{}us", f64::from(nanos) / 1_000.0),
     }
     match seconds {
         0 => "0s".to_owned(),
@@ -124,6 +171,29 @@ impl Leaf for Size {
         let wrong = || Fault::is_not(value, "a size such as 4096, 10MiB or 1GiB");
         text(value).as_deref().and_then(parse_size).map(Self).ok_or_else(wrong)
     }
+
+    fn schema() -> Json {
+        size(&(Self(0)..=Self(u64::MAX)))
+    }
+
+    fn schema_within(range: &RangeInclusive<Self>) -> Json {
+        size(range)
+    }
+
+    fn show(&self) -> Json {
+        let shown = show_size(*self);
+        if shown.bytes().all(|byte| byte.is_ascii_digit()) { self.0.into() } else { shown.into() }
+    }
+}
+
+fn size(range: &RangeInclusive<Size>) -> Json {
+    let units = SIZE_UNITS.map(|(unit, _)| any_case(unit)).join("|");
+    json!({
+        "type": ["integer", "string"],
+        "minimum": range.start().0,
+        "maximum": range.end().0,
+        "pattern": trimmed(&format!("[0-9]+\\s*(?:{units})?")),
+    })
 }
 
 fn parse_size(given: &str) -> Option<u64> {
@@ -183,5 +253,14 @@ mod tests {
         let shown = [150, 90_000, 600_000, 86_400_000].map(|ms| show_duration(Duration::from_millis(ms)));
         assert_eq!(shown, ["150ms", "90s", "10m", "1d"]);
         assert_eq!(show_size(Size(16 << 20)), "16MiB");
+    }
+
+    #[test]
+    fn what_is_shown_is_read_as_the_same_duration() {
+        let odd =
+            [1, 999, 100_000, 333_333_333, 2_001_000_000, 86_400_000_000_001, 3_153_599_999_999_999_999];
+        for duration in odd.map(Duration::from_nanos) {
+            assert_eq!(Duration::read(&show_duration(duration).into()), Ok(duration));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a client would get and why, without a packet: a question is run through the pipeline over a snapshot of the leases.
 //! For the command `explain` and for `GET /v1/explain`; changes nothing, neither in the lease file nor in shared memory.
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ pub fn dry_run(
     if !config.dhcp.enabled {
         return Err(DryRunError::Off);
     }
-    let interfaces = interfaces(&config)?;
+    let interfaces = served_interfaces(&config).map_err(DryRunError::Interfaces)?;
     let heard = match &question.interface {
         Some(name) => interfaces.iter().find(|interface| interface.name == *name),
         None => interfaces.first(),
@@ -109,9 +110,9 @@ pub fn dry_run(
     Ok(explanation)
 }
 
-/// Those that the daemon would serve now.
-pub fn interfaces(config: &Config) -> Result<Vec<InterfaceInfo>, DryRunError> {
-    let present = socket::interfaces().map_err(DryRunError::Interfaces)?;
+/// The interfaces that a daemon with this configuration would serve now. Errors: the kernel does not list them.
+pub fn served_interfaces(config: &Config) -> io::Result<Vec<InterfaceInfo>> {
+    let present = socket::interfaces()?;
     let served = config.dhcp.interfaces.iter();
     Ok(served.filter_map(|name| present.iter().find(|i| i.name == *name)).map(InterfaceInfo::from).collect())
 }

@@ -51,7 +51,7 @@ use crate::protocol::{DhcpMessage, DhcpParser, MessageType};
 
 use check::Means;
 use classes::Classes;
-pub use dry_run::{DryRunError, Knowledge, Question, dry_run, interfaces};
+pub use dry_run::{DryRunError, Knowledge, Question, dry_run, served_interfaces};
 use leases::Leases;
 use options::OptionsManager;
 pub use outcome::{Destination, Event, Outcome, Reply, ReplyKind, Silence, What};

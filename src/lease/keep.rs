@@ -112,7 +112,7 @@ impl Keeper {
             step.ended = self.expire(now)?;
         }
         step.more = self.expiries.any_due(now);
-        let unfolded = self.known.saturating_sub(self.folded_to);
+        let unfolded = self.unfolded();
         let idle = moment.duration_since(self.changed) >= IDLE;
         if self.plan.is_some() || unfolded > LONG_LOG || (unfolded > 0 && idle) {
             step.more |= self.fold_step()?;
@@ -137,6 +137,11 @@ impl Keeper {
     /// The clock of the file.
     pub fn clock(&self) -> LeaseClock {
         self.clock
+    }
+
+    /// Rows of the log that are not folded yet.
+    pub fn unfolded(&self) -> u64 {
+        self.known.saturating_sub(self.folded_to)
     }
 
     /// Counts by pool.
@@ -184,7 +189,7 @@ impl Keeper {
         } else {
             self.plan = Some(plan);
         }
-        Ok(self.plan.is_some() || self.known.saturating_sub(self.folded_to) > LONG_LOG)
+        Ok(self.plan.is_some() || self.unfolded() > LONG_LOG)
     }
 
     fn catch_up(&mut self) -> Result<(), StoreError> {

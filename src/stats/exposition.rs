@@ -1,12 +1,14 @@
 //! The metrics in Prometheus text format (version 0.0.4), written by the crate `prometheus` from a
 //! [`Snapshot`]. Called by the api process.
 
+use std::borrow::Cow;
+
 use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
-use super::metrics::{Counter, Gauge, Histogram};
-use super::shared::POOL_STATES;
-use super::snapshot::Snapshot;
+use super::family::Kind;
+use super::histogram::{Histogram, Words, number};
+use super::snapshot::{Figure, Snapshot};
 
 /// The media type of [`text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -20,43 +22,27 @@ pub fn text(snapshot: &Snapshot) -> Result<String, prometheus::Error> {
 
 fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut all: Vec<MetricFamily> = Vec::new();
-    for (cell, value) in Counter::ALL.iter().zip(&snapshot.counters) {
-        let mut counter = proto::Counter::default();
-        counter.set_value(number(*value));
-        let mut metric = labelled(cell.labels());
-        metric.set_counter(counter);
-        put(&mut all, cell.family(), cell.help(), MetricType::COUNTER, metric);
-    }
-    for (cell, value) in Gauge::ALL.iter().zip(&snapshot.gauges) {
-        put(&mut all, cell.family(), cell.help(), MetricType::GAUGE, gauge(labelled(cell.labels()), *value));
-    }
-    for (histogram, words) in Histogram::ALL.iter().zip(&snapshot.histograms) {
-        put(
-            &mut all,
-            histogram.family(),
-            histogram.help(),
-            MetricType::HISTOGRAM,
-            buckets(*histogram, words),
-        );
-    }
-    for pool in &snapshot.pools {
-        let place = [("subnet", pool.subnet.as_str()), ("pool", pool.pool.as_str())];
-        put(
-            &mut all,
-            "echo_daemon_dhcp_pool_addresses",
-            "Addresses that a pool could give out",
-            MetricType::GAUGE,
-            gauge(labelled(&place), pool.figures.addresses),
-        );
-        for (state, count) in POOL_STATES.iter().zip(pool.figures.leases) {
-            put(
-                &mut all,
-                "echo_daemon_dhcp_leases",
-                "Leases by subnet, pool and state",
-                MetricType::GAUGE,
-                gauge(labelled(&[place[0], place[1], ("state", state)]), count),
-            );
-        }
+    for sample in snapshot.samples() {
+        let mut metric = labelled(&sample.labels);
+        let kind = match (sample.family.kind, sample.figure) {
+            (_, Figure::Buckets(histogram, words, _)) => {
+                metric.set_histogram(buckets(histogram, words));
+                MetricType::HISTOGRAM
+            }
+            (Kind::Counter, figure) => {
+                let mut counter = proto::Counter::default();
+                counter.set_value(figure.real());
+                metric.set_counter(counter);
+                MetricType::COUNTER
+            }
+            (Kind::Gauge | Kind::Histogram, figure) => {
+                let mut gauge = proto::Gauge::default();
+                gauge.set_value(figure.real());
+                metric.set_gauge(gauge);
+                MetricType::GAUGE
+            }
+        };
+        put(&mut all, sample.family.name, sample.family.help, kind, metric);
     }
     all
 }
@@ -74,24 +60,17 @@ fn put(all: &mut Vec<MetricFamily>, name: &str, help: &str, kind: MetricType, me
     all.push(family);
 }
 
-fn labelled(labels: &[(&str, &str)]) -> proto::Metric {
+fn labelled(labels: &[(&str, Cow<'_, str>)]) -> proto::Metric {
     let pairs = labels.iter().map(|(name, value)| {
         let mut pair = proto::LabelPair::default();
         pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
+        pair.set_value(value.clone().into_owned());
         pair
     });
     proto::Metric::from_label(pairs.collect())
 }
 
-fn gauge(mut metric: proto::Metric, value: u64) -> proto::Metric {
-    let mut gauge = proto::Gauge::default();
-    gauge.set_value(number(value));
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn buckets(histogram: Histogram, words: &[u64; Histogram::WORDS]) -> proto::Metric {
+fn buckets(histogram: Histogram, words: &Words) -> proto::Histogram {
     let mut shown = proto::Histogram::default();
     let mut below = 0;
     let mut buckets = Vec::new();
@@ -103,23 +82,15 @@ fn buckets(histogram: Histogram, words: &[u64; Histogram::WORDS]) -> proto::Metr
         buckets.push(bucket);
     }
     shown.set_bucket(buckets);
-    shown.set_sample_count(below + words[Histogram::BUCKETS]);
+    shown.set_sample_count(Histogram::count(words));
     shown.set_sample_sum(number(words[Histogram::BUCKETS + 1]) / histogram.scale());
-    let mut metric = proto::Metric::default();
-    metric.set_histogram(shown);
-    metric
-}
-
-/// Prometheus samples are floating-point numbers: exact up to 2⁵³.
-#[allow(clippy::cast_precision_loss, reason = "the format has no other numbers")]
-fn number(value: u64) -> f64 {
-    value as f64
+    shown
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::{PoolFigures, PoolSnapshot, Shared};
+    use crate::stats::{Counter, PoolFigures, PoolSnapshot, Shared};
 
     #[test]
     fn text_has_each_family_once_with_its_samples() {
@@ -131,11 +102,13 @@ mod tests {
             subnet: "lan".into(),
             pool: "main".into(),
             figures: PoolFigures { addresses: 100, free: 90, leases: [10, 0, 0, 0, 0] },
+            exhaustion: None,
         });
         let text = text(&snapshot).unwrap();
         assert_eq!(text.matches("# TYPE echo_daemon_dhcp_messages_total counter").count(), 1);
         assert!(text.contains("echo_daemon_dhcp_messages_total{type=\"ack\",direction=\"out\"} 7"));
         assert!(text.contains("echo_daemon_dhcp_batch_size_bucket{le=\"2\"} 1"));
         assert!(text.contains("echo_daemon_dhcp_leases{subnet=\"lan\",pool=\"main\",state=\"active\"} 10"));
+        assert!(!text.contains("pool_exhaustion"), "what is not known is left out");
     }
 }

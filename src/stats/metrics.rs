@@ -1,9 +1,10 @@
-//! The metric table: every counter, gauge and histogram, its labels and its meaning. The exposition, the
-//! statistics and the layout of the shared memory follow from it.
+//! The metric table: every counter and gauge that processes keep in shared memory, its labels, its meaning and its place
+//! in `/v1/stats`. Histograms stand in [`super::histogram`], figures that the collector works out in [`super::family`]. The
+//! exposition, the statistics, docs/metrics.md and the layout of the shared memory follow from these three.
 
 /// Declares an enum of cells from one table: families of a metric name with help, each with its label sets.
 macro_rules! cells {
-    ($(#[$meta:meta])* $enum:ident { $($family:literal $help:literal { $($cell:ident { $($label:ident = $value:literal),* },)+ })+ }) => {
+    ($(#[$meta:meta])* $enum:ident { $($family:literal $help:literal at $place:literal { $($cell:ident { $($label:ident = $value:literal),* },)+ })+ }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[allow(missing_docs, reason = "the table names each by metric and labels")]
@@ -26,6 +27,11 @@ macro_rules! cells {
                 match self { $($(Self::$cell => $help,)+)+ }
             }
 
+            /// Where the family stands in `/v1/stats` ([`super::document`]).
+            pub const fn place(self) -> &'static str {
+                match self { $($(Self::$cell => $place,)+)+ }
+            }
+
             /// The value of its first label: what sets it apart within its family, as a rule.
             pub fn label(self) -> &'static str {
                 self.labels().first().map_or("", |(_, value)| value)
@@ -42,7 +48,7 @@ macro_rules! cells {
 cells! {
     /// Counters: they only rise, whatever crashes.
     Counter {
-        "echo_daemon_dhcp_messages_total" "DHCP messages by type and direction" {
+        "echo_daemon_dhcp_messages_total" "DHCP messages by type and direction" at "dhcp.messages.{direction}.{type}" {
             DiscoverIn { type = "discover", direction = "in" },
             RequestIn { type = "request", direction = "in" },
             DeclineIn { type = "decline", direction = "in" },
@@ -55,7 +61,7 @@ cells! {
             NakOut { type = "nak", direction = "out" },
             BootpOut { type = "bootp", direction = "out" },
         }
-        "echo_daemon_dhcp_dropped_total" "DHCP packets that got no answer, by reason" {
+        "echo_daemon_dhcp_dropped_total" "DHCP packets that got no answer, by reason" at "dhcp.dropped.{reason}" {
             DropTooShort { reason = "too-short" },
             DropNotARequest { reason = "not-a-request" },
             DropHardwareLength { reason = "hardware-length" },
@@ -95,7 +101,7 @@ cells! {
             DropPanic { reason = "panic" },
             DropSendFailed { reason = "send-failed" },
         }
-        "echo_daemon_dhcp_lease_events_total" "What happened to leases" {
+        "echo_daemon_dhcp_lease_events_total" "What happened to leases" at "dhcp.leases.{event}" {
             LeaseOffered { event = "offered" },
             LeaseGranted { event = "granted" },
             LeaseRenewed { event = "renewed" },
@@ -104,21 +110,21 @@ cells! {
             LeaseDeclined { event = "declined" },
             LeaseConflict { event = "conflict" },
         }
-        "echo_daemon_dhcp_probes_total" "Addresses probed for a conflict, by when and with what" {
+        "echo_daemon_dhcp_probes_total" "Addresses probed for a conflict, by when and with what" at "dhcp.probes.sent.{when}.{method}" {
             ProbeArp { method = "arp", when = "packet" },
             ProbeIcmp { method = "icmp", when = "packet" },
             ProbeAheadArp { method = "arp", when = "ahead" },
             ProbeAheadIcmp { method = "icmp", when = "ahead" },
         }
-        "echo_daemon_dhcp_probe_results_total" "What probes found: nobody, somebody, or the client itself" {
+        "echo_daemon_dhcp_probe_results_total" "What probes found: nobody, somebody, or the client itself" at "dhcp.probes.results.{result}" {
             ProbeSilent { result = "silent" },
             ProbeAnswered { result = "answered" },
             ProbeHarmless { result = "harmless" },
         }
-        "echo_daemon_dhcp_parked_total" "DHCP packets that had to wait for a probe" {
+        "echo_daemon_dhcp_parked_total" "DHCP packets that had to wait for a probe" at "dhcp.parked.total" {
             Parked { },
         }
-        "echo_daemon_security_events_total" "Events of the security stage" {
+        "echo_daemon_security_events_total" "Events of the security stage" at "security.{event}" {
             SecurityProxyArp { event = "proxy_arp" },
             SecuritySpoofed { event = "spoofed_address" },
             SecurityDenied { event = "denied" },
@@ -128,7 +134,7 @@ cells! {
             SecurityUnknownClient { event = "unknown_client" },
             SecurityCircuitFull { event = "circuit_full" },
         }
-        "echo_daemon_errors_total" "Errors by kind" {
+        "echo_daemon_errors_total" "Errors by kind" at "errors.{kind}" {
             ErrorStore { kind = "lease_store" },
             ErrorSend { kind = "send" },
             ErrorReceive { kind = "receive" },
@@ -139,27 +145,27 @@ cells! {
             ErrorApi { kind = "api" },
             ErrorLog { kind = "log_output" },
         }
-        "echo_daemon_socket_dropped_total" "Datagrams that the kernel dropped because a socket's queue was full" {
+        "echo_daemon_socket_dropped_total" "Datagrams that the kernel dropped because a socket's queue was full" at "sockets.{socket}.dropped" {
             SocketDroppedDhcp { socket = "dhcp" },
             SocketDroppedUdp { socket = "udp" },
         }
-        "echo_daemon_tcp_connections_total" "TCP connections by what became of them" {
+        "echo_daemon_tcp_connections_total" "TCP connections by what became of them" at "tcp.connections.{result}" {
             TcpAccepted { result = "accepted" },
             TcpRejected { result = "rejected" },
             TcpFailed { result = "failed" },
             TcpIdle { result = "idle" },
             TcpReset { result = "reset" },
         }
-        "echo_daemon_echo_bytes_total" "Bytes echoed" {
+        "echo_daemon_echo_bytes_total" "Bytes echoed" at "echo_bytes.{protocol}" {
             EchoBytesTcp { protocol = "tcp" },
             EchoBytesUdp { protocol = "udp" },
         }
-        "echo_daemon_udp_datagrams_total" "UDP datagrams by what became of them" {
+        "echo_daemon_udp_datagrams_total" "UDP datagrams by what became of them" at "udp.datagrams.{result}" {
             UdpEchoed { result = "echoed" },
             UdpLoop { result = "loop" },
             UdpFailed { result = "failed" },
         }
-        "echo_daemon_worker_restarts_total" "Workers forked again after they died" {
+        "echo_daemon_worker_restarts_total" "Workers forked again after they died" at "restarts.{worker}" {
             RestartLogger { worker = "logger" },
             RestartTcp { worker = "tcp" },
             RestartUdp { worker = "udp" },
@@ -167,11 +173,11 @@ cells! {
             RestartKeeper { worker = "keeper" },
             RestartApi { worker = "api" },
         }
-        "echo_daemon_reloads_total" "Reloads by result" {
+        "echo_daemon_reloads_total" "Reloads by result" at "config.reloads.{result}" {
             ReloadApplied { result = "applied" },
             ReloadRefused { result = "refused" },
         }
-        "echo_daemon_log_dropped_total" "Log records dropped because the logger could not keep up" {
+        "echo_daemon_log_dropped_total" "Log records dropped because the logger could not keep up" at "logs.dropped" {
             LogDropped { },
         }
     }
@@ -180,80 +186,23 @@ cells! {
 cells! {
     /// Gauges that processes keep in their own slots; the value is the sum.
     Gauge {
-        "echo_daemon_tcp_clients" "TCP clients being served" {
+        "echo_daemon_tcp_clients" "TCP clients being served" at "tcp.clients" {
             TcpClients { },
         }
-    }
-}
-
-/// A histogram: fixed upper bounds, in the unit of its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(usize)]
-pub enum Histogram {
-    /// From the receipt of a DHCP packet to the sending of its reply.
-    DhcpResponse,
-    /// Time that a COMMIT (with its fsync) takes.
-    DhcpCommit,
-    /// Packets in a batch.
-    DhcpBatch,
-}
-
-impl Histogram {
-    /// All of them, in the order of the shared memory.
-    pub const ALL: &'static [Self] = &[Self::DhcpResponse, Self::DhcpCommit, Self::DhcpBatch];
-    /// Upper bounds at most, without infinity.
-    pub const BUCKETS: usize = 14;
-    /// Words in shared memory: one a bucket, infinity, the sum.
-    pub const WORDS: usize = Self::BUCKETS + 2;
-
-    /// Name of the metric family.
-    pub const fn family(self) -> &'static str {
-        match self {
-            Self::DhcpResponse => "echo_daemon_dhcp_response_seconds",
-            Self::DhcpCommit => "echo_daemon_dhcp_commit_seconds",
-            Self::DhcpBatch => "echo_daemon_dhcp_batch_size",
+        "echo_daemon_dhcp_waiting_packets" "DHCP packets that wait for a probe now" at "dhcp.parked.now" {
+            Waiting { },
         }
-    }
-
-    /// What it means.
-    pub const fn help(self) -> &'static str {
-        match self {
-            Self::DhcpResponse => "Time from the receipt of a DHCP packet to the sending of its reply",
-            Self::DhcpCommit => "Time that a commit of the lease file takes, with its fsync",
-            Self::DhcpBatch => "DHCP packets handled in one batch",
+        "echo_daemon_dhcp_offers" "Addresses that are held for a client that was offered them" at "dhcp.offers" {
+            Offers { },
         }
-    }
-
-    /// Units of the stored value in one unit of the name: durations are stored in nanoseconds.
-    pub const fn scale(self) -> f64 {
-        match self {
-            Self::DhcpResponse | Self::DhcpCommit => 1e9,
-            Self::DhcpBatch => 1.0,
+        "echo_daemon_dhcp_lease_log_rows" "Rows of lease_log that the keeper has not folded into leases yet" at "dhcp.store.unfolded_rows" {
+            UnfoldedRows { },
         }
-    }
-
-    /// Upper bounds of the buckets in stored units, rising.
-    pub const fn bounds(self) -> &'static [u64; Self::BUCKETS] {
-        const US: u64 = 1_000;
-        const MS: u64 = 1_000_000;
-        match self {
-            Self::DhcpResponse | Self::DhcpCommit => &[
-                50 * US,
-                100 * US,
-                250 * US,
-                500 * US,
-                MS,
-                2_500 * US,
-                5 * MS,
-                10 * MS,
-                25 * MS,
-                50 * MS,
-                100 * MS,
-                250 * MS,
-                1_000 * MS,
-                5_000 * MS,
-            ],
-            Self::DhcpBatch => &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48, 56, 64],
+        "echo_daemon_socket_queue_bytes" "Memory of the datagrams that wait in a socket's queue" at "sockets.{socket}.queue_bytes" {
+            QueueDhcp { socket = "dhcp" },
+        }
+        "echo_daemon_socket_queue_limit_bytes" "Memory that a socket's queue may take before the kernel drops datagrams" at "sockets.{socket}.queue_limit_bytes" {
+            QueueLimitDhcp { socket = "dhcp" },
         }
     }
 }
@@ -268,13 +217,6 @@ mod tests {
         for counter in Counter::ALL {
             assert!(seen.insert((counter.family(), counter.labels())), "{counter:?} stands twice");
             assert!(counter.family().ends_with("_total"));
-        }
-    }
-
-    #[test]
-    fn bounds_rise() {
-        for histogram in Histogram::ALL {
-            assert!(histogram.bounds().is_sorted());
         }
     }
 }

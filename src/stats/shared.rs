@@ -1,7 +1,7 @@
 //! The shared memory: one mapping of atomics, made by main before its first fork, bounded for ever.
 //!
 //! ```text
-//! | header 16 | slot 0 | slot 1 | … | pools | recent errors | events of main | offers (lease layer) |
+//! | header 16 | slot 0 | slot 1 | … | pools | recent errors | events of main | history | offers (lease layer) |
 //! slot: | head 8: kind, index, pid, generation, started | counters | gauges | histograms |
 //! ```
 //!
@@ -15,7 +15,9 @@ use std::time::Duration;
 use daemon_utils::{clock, shm};
 
 use super::happened::{HAPPENED_WORDS, Happened};
-use super::metrics::{Counter, Gauge, Histogram};
+use super::histogram::{Histogram, Words};
+use super::history::{HISTORY_WORDS, History};
+use super::metrics::{Counter, Gauge};
 use super::notes::{NOTES_WORDS, Notes};
 
 /// Processes that can be alive at one time: main, two generations of workers, and tcp workers of older
@@ -35,7 +37,8 @@ const SLOTS_AT: usize = HEADER;
 const POOLS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
 const NOTES_AT: usize = POOLS_AT + POOLS * POOL_WORDS;
 const HAPPENED_AT: usize = NOTES_AT + NOTES_WORDS;
-const REST_AT: usize = HAPPENED_AT + HAPPENED_WORDS;
+const HISTORY_AT: usize = HAPPENED_AT + HAPPENED_WORDS;
+const REST_AT: usize = HISTORY_AT + HISTORY_WORDS;
 
 /// The whole mapping; a handle that can be copied.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +81,7 @@ impl Shared {
     }
 
     /// Bucket counts, the count beyond all bounds, and the sum, over all processes.
-    pub fn histogram(self, histogram: Histogram) -> [u64; Histogram::WORDS] {
+    pub fn histogram(self, histogram: Histogram) -> Words {
         let mut total = [0; Histogram::WORDS];
         for slot in self.slots() {
             for (sum, word) in total.iter_mut().zip(slot.histogram_words(histogram)) {
@@ -117,7 +120,34 @@ impl Shared {
 
     /// The last events of main.
     pub fn happened(self) -> Happened {
-        Happened::new(self.words.get(HAPPENED_AT..REST_AT).unwrap_or_default())
+        Happened::new(self.words.get(HAPPENED_AT..HISTORY_AT).unwrap_or_default())
+    }
+
+    /// What the figures were a moment ago.
+    pub fn history(self) -> History {
+        History::new(self.words.get(HISTORY_AT..REST_AT).unwrap_or_default())
+    }
+
+    /// Boot time of the last commit of leases.
+    pub fn last_commit(self) -> Option<Duration> {
+        moment(self.header(2).load(Relaxed))
+    }
+
+    /// Says that leases were committed at this boot time.
+    pub fn committed(self, at: Duration) {
+        self.header(2).store(millis(at), Relaxed);
+    }
+
+    /// Boot time of the last reload, and whether it was applied.
+    pub fn last_reload(self) -> Option<(Duration, bool)> {
+        let at = moment(self.header(3).load(Relaxed))?;
+        Some((at, self.header(4).load(Relaxed) != 0))
+    }
+
+    /// Says that a reload was applied or refused; main's alone.
+    pub fn reloaded(self, at: Duration, applied: bool) {
+        self.header(4).store(applied.into(), Relaxed);
+        self.header(3).store(millis(at), Relaxed);
     }
 
     /// Generation of the configuration in force, from 1.
@@ -159,6 +189,14 @@ pub struct PoolFigures {
     pub free: u64,
     /// Leases by state, in the order of [`POOL_STATES`].
     pub leases: [u64; 5],
+}
+
+impl PoolFigures {
+    /// Addresses that a new client could get now: free ones and those of leases that ended.
+    pub fn available(&self) -> u64 {
+        let [active, _expired, _released, declined, conflict] = self.leases;
+        self.addresses.saturating_sub(active + declined + conflict)
+    }
 }
 
 /// One process's part of the shared memory; a handle that can be copied.
@@ -264,6 +302,10 @@ impl Slot {
         let at = SLOT_HEAD + Counter::COUNT + Gauge::COUNT + histogram as usize * Histogram::WORDS;
         &self.words[at..at + Histogram::WORDS]
     }
+}
+
+fn moment(millis: u64) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis))
 }
 
 fn millis(time: Duration) -> u64 {

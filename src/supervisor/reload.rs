@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use daemon_utils::clock::boot_time;
 use daemon_utils::log::sender;
 use nix::unistd::Pid;
 
@@ -126,7 +127,7 @@ impl Supervisor {
     /// The sources with a patch over them, which nobody has looked at yet.
     fn patched(&self, patch: &Patch) -> Result<Loaded, String> {
         let now = &self.in_force.loaded;
-        if !patch.tag.is_empty() && patch.tag != now.document.tag() {
+        if !patch.tag.is_empty() && patch.tag != now.effective.tag() {
             return Err(format!("{STALE}the configuration is another one by now\nhint: read it again"));
         }
         let value: serde_json::Value =
@@ -188,6 +189,7 @@ impl Supervisor {
                 }
                 let counter = if applied { Counter::ReloadApplied } else { Counter::ReloadRefused };
                 self.shared.slot(0).count(counter);
+                self.shared.reloaded(boot_time(), applied);
                 // First: who has just asked for more wants to read of it.
                 sender::set_levels(settings::levels(&self.in_force.config));
                 sender::set_limits(logger::limits(&self.in_force.config, self.shared));

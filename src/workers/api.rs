@@ -2,6 +2,7 @@
 //! forks, and main believes nothing it says but "please reload".
 
 mod door;
+mod subject;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,10 +20,10 @@ use tokio::sync::watch;
 use super::{Context, Heard, Order, Word, hear};
 use crate::api::desk::Desk;
 use crate::api::reload::Reloads;
-use crate::api::{Door, Endpoint, State, events, router};
+use crate::api::{Door, Endpoint, State, events, pool_places, router};
 use crate::config::Loaded;
 use crate::event;
-use crate::stats::{Counter, Snapshot};
+use crate::stats::{Counter, StatsCollector, TICK};
 
 /// What the api process inherits besides its context.
 #[derive(Debug)]
@@ -68,6 +69,10 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
     let state = Arc::new(State {
         config: Arc::clone(&context.config),
         shared: context.shared,
+        collector: Arc::new(StatsCollector::new(
+            context.shared,
+            subject::of(&context.config, pool_places(&context.config)),
+        )),
         endpoints: inputs.endpoints,
         token: inputs.token,
         loaded: inputs.loaded,
@@ -88,7 +93,10 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
         match hear(&context.channel)? {
             Heard::Order(Order::Begin) => {
                 if let Some((control, listen)) = servers.take() {
+                    // The first snapshot comes before the first request, the next ones by themselves.
+                    state.collector.tick();
                     start(&mut running, &state, &leaving, control, listen)?;
+                    running.spawn(collect(Arc::clone(&state), leaving.clone()));
                     running.spawn(report(Arc::clone(&state), leaving.clone()));
                     running.spawn(events::follow(Arc::clone(&state), leaving.clone()));
                 }
@@ -139,6 +147,18 @@ fn start(
     Ok(())
 }
 
+/// Takes a snapshot every second, until the process leaves: the history belongs to the next one then.
+async fn collect(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = leaving.wait_for(|leave| *leave) => return Ok(()),
+            _ = ticks.tick() => drop(state.collector.tick()),
+        }
+    }
+}
+
 /// Logs the main figures every `logging.stats_interval`, until the process leaves.
 async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Result<()> {
     let interval = state.config.logging.stats_interval;
@@ -148,7 +168,7 @@ async fn report(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::Re
         };
         tokio::select! {
             _ = leaving.wait_for(|leave| *leave) => return Ok(()),
-            () = pause => Snapshot::take(state.shared).log(),
+            () = pause => state.collector.latest().log(),
         }
     }
 }

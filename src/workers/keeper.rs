@@ -11,7 +11,7 @@ use super::regions::Region;
 use super::{Context, Heard, Order, Word, hear};
 use crate::event;
 use crate::lease::{Ended, Keeper, LeaseEvent, Offers, Probes, StoreError, Topology};
-use crate::stats::{Counter, PoolFigures};
+use crate::stats::{Counter, Gauge, PoolFigures};
 
 /// Between two looks at the file when there is nothing to do.
 const TICK: Duration = Duration::from_millis(250);
@@ -22,8 +22,11 @@ const BREATH: Duration = Duration::from_millis(2);
 /// After a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Between two sweeps of the offers; far below the hours in which their times wrap.
+/// Between two sweeps of the probes; far below the hours in which their times wrap.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Between two sweeps of the offers, which are counted by it: a megabyte to read.
+const OFFERS_EVERY: Duration = Duration::from_secs(1);
 
 /// Between two lines about a failure that lasts.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
@@ -74,6 +77,7 @@ struct Worker<'a> {
     offers: Offers,
     probes: Probes,
     swept: Instant,
+    counted: Option<Instant>,
     failing: Option<Instant>,
 }
 
@@ -85,6 +89,7 @@ impl<'a> Worker<'a> {
             offers: Offers::new(Region::Offers.of(context.shared)),
             probes: Probes::new(Region::Probes.of(context.shared)),
             swept: Instant::now(),
+            counted: None,
             failing: None,
         };
         worker.publish();
@@ -95,8 +100,12 @@ impl<'a> Worker<'a> {
     fn step(&mut self) -> Duration {
         if self.swept.elapsed() >= SWEEP_EVERY {
             self.swept = Instant::now();
-            self.offers.sweep(self.keeper.clock().now());
             self.probes.sweep(self.keeper.clock().now());
+        }
+        if self.counted.is_none_or(|counted| counted.elapsed() >= OFFERS_EVERY) {
+            self.counted = Some(Instant::now());
+            let offers = self.offers.sweep(self.keeper.clock().now());
+            self.context.slot.set(Gauge::Offers, offers as u64);
         }
         match self.keeper.step() {
             Ok(step) => {
@@ -137,6 +146,7 @@ impl<'a> Worker<'a> {
     }
 
     fn publish(&self) {
+        self.context.slot.set(Gauge::UnfoldedRows, self.keeper.unfolded());
         for gauge in self.keeper.gauges() {
             let blocked = gauge.size.saturating_sub(gauge.free + gauge.states.iter().sum::<u64>());
             let figures =

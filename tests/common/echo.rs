@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -14,16 +14,41 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Daemon, Namespace, PATIENCE, eventually};
 
-/// A figure of `/metrics`, by its whole name: `echo_daemon_tcp_connections_total{result="reset"}`.
+/// A figure of `/metrics`, by its whole name: `echo_daemon_tcp_connections_total{result="reset"}`. It is of a snapshot that
+/// was taken after the call, so what has happened before is in it.
 #[track_caller]
 pub fn metric(daemon: &Daemon, name: &str) -> u64 {
+    let text = metrics(daemon);
+    let figure = figure(&text, name).unwrap_or_else(|| panic!("no figure {name} in:\n{text}"));
+    figure.parse().unwrap()
+}
+
+/// The whole of `/metrics`, of a snapshot that was taken after the call.
+#[track_caller]
+pub fn metrics(daemon: &Daemon) -> String {
+    let called = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    eventually("a new snapshot", || {
+        let text = metrics_at_once(daemon);
+        let taken = figure(&text, "echo_daemon_snapshot_timestamp_seconds");
+        let taken: f64 = taken.unwrap_or_else(|| panic!("no time in:\n{text}")).parse().unwrap();
+        (taken >= called).then_some(text)
+    })
+}
+
+/// The whole of `/metrics` as it is, up to a second old.
+#[track_caller]
+pub fn metrics_at_once(daemon: &Daemon) -> String {
     let mut stream = UnixStream::connect(daemon.folder.path().join("run/control.sock")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: local\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no figure {name} in:\n{answer}")).trim().parse().unwrap()
+    answer
+}
+
+/// A figure in the text of `/metrics`.
+pub fn figure<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::trim)
 }
 
 /// Waits until a figure has this value.

@@ -9,6 +9,7 @@ pub mod dhcp;
 pub mod echo;
 pub mod http;
 pub mod lab;
+pub mod log;
 pub mod netns;
 pub mod octets;
 pub mod proc;
@@ -79,7 +80,7 @@ dhcp: {enabled: false}
 pub struct Daemon {
     pub folder: TempDir,
     pub config: PathBuf,
-    namespace: Option<String>,
+    pub namespace: Option<String>,
 }
 
 impl Daemon {

@@ -15,8 +15,8 @@ use serde::Serialize;
 use super::super::leases::explained;
 use super::super::{Invocation, Outcome, style};
 use crate::config::{Config, KeyChange, Problem, Report, Side, changes, sockets};
-use crate::dhcp::interfaces;
 use crate::dhcp::plan::{Comparison, LeasePlan};
+use crate::dhcp::served_interfaces;
 use crate::lease::{LeaseState, Reader};
 use crate::supervisor::{say, settings};
 use sides::{Against, Proposed};
@@ -118,7 +118,9 @@ fn refused(report: &Report, json: bool) -> Outcome {
 /// Every live lease of the file that is in use, judged by both.
 fn leases(old: &Config, new: &Config) -> Result<LeasePlan, String> {
     let side = |config: &Config| {
-        Ok::<_, String>((Arc::new(config.clone()), interfaces(config).map_err(|error| error.to_string())?))
+        let interfaces = served_interfaces(config);
+        let interfaces = interfaces.map_err(|error| format!("could not list the interfaces: {error}"))?;
+        Ok::<_, String>((Arc::new(config.clone()), interfaces))
     };
     let mut comparison = Comparison::new(side(old)?, side(new)?);
     let path = &old.dhcp.store.path;

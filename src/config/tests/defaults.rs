@@ -9,7 +9,7 @@ fn repository(file: &str) -> PathBuf {
 
 #[test]
 fn shipped_files_load_without_any_problem() {
-    for file in ["config.yaml", "lab.yaml"] {
+    for file in ["config.yaml", "config.json", "config.ini", "lab.yaml"] {
         for euid in [0, 1000] {
             let environment = BTreeMap::from([("HOME".to_owned(), "/home/me".into())]);
             let sources =
@@ -18,6 +18,26 @@ fn shipped_files_load_without_any_problem() {
             assert_eq!(loaded.warnings, []);
             assert_eq!(loaded.config.dhcp.subnets.len(), 1);
         }
+    }
+}
+
+#[test]
+fn shipped_files_say_the_same_in_every_format() {
+    let loaded = ["config.yaml", "config.json", "config.ini"].map(|file| {
+        ConfigManager::new(Sources { file: Some(repository(file)), ..sources(Path::new("/")) })
+            .load()
+            .unwrap()
+    });
+    let [yaml, json, ini] = &loaded;
+    assert!(yaml.document.origins.len() > 50);
+    for other in [json, ini] {
+        assert_eq!(yaml.config, other.config);
+        assert_eq!(yaml.document.values, other.document.values);
+        assert!(yaml.document.origins.keys().eq(other.document.origins.keys()));
+        // Each key is found in a line of its own file.
+        assert!(
+            other.document.origins.values().all(|place| matches!(place, Place::File { line: Some(_), .. }))
+        );
     }
 }
 
@@ -49,6 +69,18 @@ fn example_of_a_real_network_in_the_shipped_file_is_in_order() {
     assert_eq!((config.dhcp.subnets.len(), config.dhcp.classes.len()), (2, 1));
     assert_eq!(config.dhcp.subnets[0].hosts.len(), 1);
     assert_eq!(config.dhcp.subnets[0].common.lease_time.default, Duration::from_secs(12 * 3_600));
+    let text = std::fs::read_to_string(repository("config.ini")).unwrap();
+    let (_, example) = text.split_once("\n; [dhcp]").unwrap();
+    let example: Vec<&str> = example.lines().map(|line| line.trim_start_matches("; ")).collect();
+    let ini = load_as("c.ini", &format!("[dhcp]\n{}\n", example.join("\n")))
+        .unwrap_or_else(|report| panic!("{report}"));
+    // But for routers, which are a list there and a single one here.
+    assert_eq!(ini.config.dhcp.classes, config.dhcp.classes);
+    for (ini, yaml) in ini.config.dhcp.subnets.iter().zip(&config.dhcp.subnets) {
+        assert_eq!((&ini.pools, &ini.hosts, &ini.exclude), (&yaml.pools, &yaml.hosts, &yaml.exclude));
+        assert_eq!((ini.network, ini.common.lease_time), (yaml.network, yaml.common.lease_time));
+    }
+    assert_eq!(ini.config.dhcp.subnets.len(), 2);
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn files_that_are_no_yaml_are_refused_with_their_line() {
     );
     refused(
         "# nothing\n",
-        "c.yaml: the file is empty\n  hint: an example to start from is config/config.yaml",
+        "c.yaml: the file is empty\n  hint: examples to start from are config/config.yaml, config.json and config.ini",
     );
 }
 
@@ -284,7 +284,7 @@ fn files_that_cannot_be_read_are_named() {
     assert_eq!(load("latin.yaml"), "latin.yaml:2: the file is not UTF-8 text\n  hint: save it as UTF-8");
     assert_eq!(
         load("config.toml"),
-        "config.toml: files ending in .toml cannot be read in this version\n  hint: name a file ending in .yaml or .yml"
+        "config.toml: files ending in .toml cannot be read\n  hint: name a file ending in .yaml, .yml, .json, .ini or .conf"
     );
     assert!(load("config").contains("no ending"));
 }

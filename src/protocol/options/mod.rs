@@ -1,10 +1,11 @@
 //! DHCP options as the administrator names and writes them: the table of all options, the codec from
-//! configuration values to bytes, and the check of every option map in a configuration.
+//! configuration values to bytes, and the check and the schema of every option map in a configuration.
 
 pub mod check;
 pub mod codec;
 pub(super) mod names;
 mod nested;
+pub mod schema;
 mod show;
 mod special;
 pub mod table;

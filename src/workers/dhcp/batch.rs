@@ -14,6 +14,7 @@ use super::prober::Found;
 use crate::dhcp::check::Park;
 use crate::dhcp::{Outcome, Packet, Pipeline, Reply, Request};
 use crate::lease::{Access, LeaseClock, LeaseManager, PATIENCE, SqliteStore, StoreError, Timestamp};
+use crate::stats::Histogram;
 
 /// After a failure the lease file is left alone for so long, so that offers go on meanwhile.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
@@ -59,7 +60,7 @@ impl Batch {
 
     /// Works through a batch: the replies that may leave, and which datagrams have to wait for a probe.
     pub(super) fn work(&mut self, inbox: &DatagramBatch, interface: u32) -> Worked {
-        self.account.batch(inbox.len());
+        self.account.batch(inbox.len(), inbox.waited());
         let at = boot_time();
         // A long packet lies in two pieces: it is put together here, outside the borrow of the inbox.
         let long: Vec<Option<Vec<u8>>> = (0..inbox.len()).map(|place| whole(inbox, place)).collect();
@@ -115,6 +116,7 @@ impl Batch {
     }
 
     fn answer(&mut self, packets: Vec<(usize, Packet<'_>)>, fresh: bool) -> Worked {
+        let started = Instant::now();
         let mut accepted = Vec::with_capacity(packets.len());
         for (place, packet) in packets {
             let pipeline = &self.pipeline;
@@ -130,6 +132,7 @@ impl Batch {
                 Err(_) => self.account.panicked(packet.from),
             }
         }
+        self.account.stage(Histogram::StageParse, started.elapsed());
         let mut worked = Worked::default();
         for (place, outcome) in self.decide(&accepted) {
             match outcome {
@@ -208,14 +211,18 @@ impl Batch {
     {
         let mut left_out = HashSet::new();
         loop {
+            let started = Instant::now();
             self.begin(access)?;
+            let begun = Instant::now();
             match self.handle_all(accepted, &left_out) {
                 Ok(outcomes) => {
-                    let started = Instant::now();
+                    let handled = Instant::now();
                     self.leases.commit()?;
                     if access == Access::Write {
-                        self.account.committed(started.elapsed());
+                        self.account.committed(handled.elapsed());
                     }
+                    self.account.stage(Histogram::StageBegin, begun.saturating_duration_since(started));
+                    self.account.stage(Histogram::StageHandle, handled.saturating_duration_since(begun));
                     return Ok(outcomes);
                 }
                 Err(place) => {

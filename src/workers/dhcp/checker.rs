@@ -59,6 +59,11 @@ impl Checker {
         self.parked.is_empty()
     }
 
+    /// How many packets wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.parked.len()
+    }
+
     /// The worker reads no more: only what waits is finished.
     pub(super) fn leave(&mut self) {
         self.ahead = None;

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon_utils::clock::boot_time;
-use daemon_utils::socket::{self, DatagramBatch, Interface};
+use daemon_utils::socket::{self, DatagramBatch, Interface, SocketMemory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::pace::Backoff;
@@ -39,7 +39,7 @@ use super::{Context, Heard, Order, Word, hear};
 use crate::dhcp::rate::Rates;
 use crate::dhcp::{InterfaceInfo, Packet, Pipeline, Silence};
 use crate::lease::{Access, EngineSettings, LeaseManager, Offers, Probes, SqliteStore, Topology};
-use crate::stats::Counter;
+use crate::stats::{Counter, Gauge, Slot};
 
 use account::Account;
 use batch::{Batch, Worked};
@@ -55,6 +55,10 @@ const SLOT_BYTES: usize = 1536;
 const LONGEST: usize = 16 * 1024;
 /// An idle worker follows the others this often, so that it never has much to catch up on.
 const FOLLOW: Duration = Duration::from_secs(1);
+
+/// So often the sockets' queues are looked at, and after so many batches at most the clock is asked whether it is time.
+const LOOK: Duration = Duration::from_millis(900);
+const LOOK_BATCHES: u32 = 16;
 
 /// What a DHCP worker inherits.
 #[derive(Debug)]
@@ -114,14 +118,16 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
         }
         let resumed = worker.resume(&sockets, woken.answers, leaving);
         let busy = worker.serve(&sockets) || resumed;
-        let followed = !busy && worker.follow();
+        if !busy {
+            worker.follow();
+        }
         worker.checker.probe_ahead(&worker.batch, busy);
-        if followed {
+        context.slot.set(Gauge::Waiting, worker.checker.waiting() as u64);
+        // All workers see the same sockets: one of them reports.
+        if context.index == 0 && worker.is_time_to_look(busy) {
             let dropped = kernel_drops.look(&sockets);
-            // All workers see the same sockets: one of them reports.
-            if context.index == 0 {
-                context.slot.add(Counter::SocketDroppedDhcp, dropped);
-            }
+            context.slot.add(Counter::SocketDroppedDhcp, dropped);
+            kernel_drops.publish(context.slot);
         }
     }
 }
@@ -182,6 +188,10 @@ struct Worker {
     checker: Checker,
     /// When the other writers were last followed.
     followed: Option<Instant>,
+    /// When the sockets' queues were last looked at.
+    looked: Option<Instant>,
+    /// Batches since then.
+    batches: u32,
     /// For each socket: after a failure to receive it is left alone for a while.
     pauses: Vec<Backoff>,
 }
@@ -208,13 +218,15 @@ impl Worker {
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
         let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates)
             .with_means(prober.means());
-        let account = Account::new(context.slot, Arc::clone(config), rates);
+        let account = Account::new(context, rates);
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
             batch: Batch::new(pipeline, leases, clock, account),
             sender: Sender::new(BATCH, packet),
             checker: Checker::new(prober, probes, config.dhcp.conflict_check.timeout, context.index == 0),
             followed: None,
+            looked: None,
+            batches: 0,
             pauses: sockets.iter().map(|_| Backoff::default()).collect(),
         })
     }
@@ -233,8 +245,9 @@ impl Worker {
                     worked = true;
                     pause.succeeded();
                     let Worked { replies, parked } = self.batch.work(&self.inbox, interface.index);
+                    let sending = Instant::now();
                     let failed = self.sender.send(fd.as_fd(), &replies);
-                    self.batch.account.sent(&replies, &failed, received);
+                    self.batch.account.sent(&replies, &failed, received, sending);
                     for (place, park) in parked {
                         if let Some(packet) = owned(&self.inbox, place, socket, received) {
                             self.checker.park(packet, park, &mut self.batch);
@@ -271,9 +284,10 @@ impl Worker {
                 });
                 let packets: Vec<Packet<'_>> = packets.collect();
                 let Worked { replies, parked } = self.batch.resume(&packets);
+                let sending = Instant::now();
                 let failed = self.sender.send(fd.as_fd(), &replies);
                 let received = some.iter().map(|owned| owned.received).min();
-                self.batch.account.sent(&replies, &failed, received.unwrap_or_else(Instant::now));
+                self.batch.account.sent(&replies, &failed, received.unwrap_or(sending), sending);
                 for (place, park) in parked {
                     match some.get(place) {
                         Some(owned) if !leaving => {
@@ -287,17 +301,26 @@ impl Worker {
         true
     }
 
-    /// Follows the other writers when there was nothing to do for a while; whether it was time to.
-    fn follow(&mut self) -> bool {
-        if self.followed.is_some_and(|followed| followed.elapsed() < FOLLOW) {
+    /// Whether the sockets' queues were not looked at for a while. A busy worker asks the clock now and then only.
+    fn is_time_to_look(&mut self, busy: bool) -> bool {
+        self.batches += 1;
+        if busy && self.batches < LOOK_BATCHES || self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
             return false;
+        }
+        (self.batches, self.looked) = (0, Some(Instant::now()));
+        true
+    }
+
+    /// Follows the other writers when there was nothing to do for a while.
+    fn follow(&mut self) {
+        if self.followed.is_some_and(|followed| followed.elapsed() < FOLLOW) {
+            return;
         }
         self.followed = Some(Instant::now());
         if let Err(error) = self.batch.begin(Access::Read) {
             log::debug!("could not follow the lease file: {error}");
         }
         self.batch.leases.abort();
-        true
     }
 }
 
@@ -324,15 +347,27 @@ fn own_addresses(sockets: &[(Interface, OwnedFd)]) -> Vec<Ipv4Addr> {
 #[derive(Default)]
 struct KernelDrops {
     known: Vec<u32>,
+    queued_bytes: u64,
+    limit_bytes: u64,
 }
 
 impl KernelDrops {
     fn look(&mut self, sockets: &[(Interface, OwnedFd)]) -> u64 {
-        let now: Vec<u32> = sockets.iter().map(|(_, fd)| socket::dropped(fd.as_fd()).unwrap_or(0)).collect();
+        let memory = |fd: &OwnedFd| socket::memory(fd.as_fd()).unwrap_or_default();
+        let queues: Vec<SocketMemory> = sockets.iter().map(|(_, fd)| memory(fd)).collect();
+        self.queued_bytes = queues.iter().map(|queue| u64::from(queue.queued_bytes)).sum();
+        self.limit_bytes = queues.iter().map(|queue| u64::from(queue.limit_bytes)).sum();
+        let now: Vec<u32> = queues.iter().map(|queue| queue.dropped).collect();
         let new = now.iter().zip(&self.known).map(|(now, known)| u64::from(now.wrapping_sub(*known)));
         let new = new.sum();
         self.known = now;
         new
+    }
+
+    /// How full the queues were at the last look.
+    fn publish(&self, slot: Slot) {
+        slot.set(Gauge::QueueDhcp, self.queued_bytes);
+        slot.set(Gauge::QueueLimitDhcp, self.limit_bytes);
     }
 
     /// What nobody has `counted` yet. Sockets count from their opening and the counter from the daemon's start, so

@@ -118,6 +118,10 @@ impl Parked {
         self.waiting.iter().map(|one| one.again.map_or(one.deadline, |again| again.min(one.deadline))).min()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

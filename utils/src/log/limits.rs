@@ -166,9 +166,7 @@ impl Limits {
                 if suppressed.load(Relaxed) == 0 {
                     continue;
                 }
-                let ahead = pace.map_or(0, |pace| pace.ahead);
-                let room_since = |at| micros(at).saturating_add(ahead).checked_sub(bucket.load(Relaxed));
-                if at.is_none_or(|at| room_since(at).is_some_and(|since| since >= micros(QUIET))) {
+                if at.is_none_or(|at| is_quiet(bucket.load(Relaxed), *pace, micros(at))) {
                     count += suppressed.swap(0, Relaxed);
                 }
             }
@@ -207,6 +205,15 @@ fn take(bucket: &AtomicU64, pace: Pace, now: u64) -> bool {
         }
     }
     true
+}
+
+/// Whether a bucket has had room for a while, so that nobody asks.
+fn is_quiet(full_again: u64, pace: Option<Pace>, now: u64) -> bool {
+    let Some(pace) = pace else { return true };
+    let left = full_again.saturating_sub(now);
+    // One that leads further ahead than this rate ever does was filled by a lower one: it has room.
+    let has_room = now.saturating_add(pace.ahead) >= full_again.saturating_add(micros(QUIET));
+    has_room || left > pace.ahead.saturating_add(pace.interval).saturating_add(SLACK)
 }
 
 /// The bucket of a reason: FNV-1a, since reasons are words of our own that nobody outside chooses.
@@ -298,6 +305,9 @@ mod tests {
         let slow = limits(&[("A", Rate::new(1, Duration::from_secs(3600)))]);
         assert_eq!(passed(&slow, "A", START, 10), 1);
         let fast = Limits::new([("A", per_second(100))].into_iter(), slow.table);
+        assert_eq!(slow.take_quiet(Some(START)), [], "the next record may tell it");
+        assert_eq!(fast.take_quiet(Some(START)).len(), 1);
+        fast.give_back("A", "", 9);
         assert_eq!(fast.ask("A", "", START), Verdict::Pass(9));
         assert!(passed(&fast, "A", START + SECOND, 1000) >= 100);
     }

@@ -45,6 +45,8 @@ pub fn dhcp_server(interface: &str, port: u16) -> io::Result<OwnedFd> {
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.set_broadcast(true)?;
     setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+    // Without it only the time in the queue is unknown.
+    let _ = setsockopt(&socket, sockopt::ReceiveTimestampns, &true);
     receive_options(&socket)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
     Ok(socket.into())
@@ -56,7 +58,28 @@ pub fn dhcp_server(interface: &str, port: u16) -> io::Result<OwnedFd> {
 /// # Errors
 /// What getsockopt(2) reports; `SO_MEMINFO` needs Linux 4.12.
 pub fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    /// Place of `SK_MEMINFO_DROPS` in the answer (`linux/sock_diag.h`).
+    memory(fd).map(|memory| memory.dropped)
+}
+
+/// What a socket's queue takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SocketMemory {
+    /// Memory of the datagrams that wait, the kernel's own needs included.
+    pub queued_bytes: u32,
+    /// Beyond this the kernel drops what arrives.
+    pub limit_bytes: u32,
+    /// As [`dropped`].
+    pub dropped: u32,
+}
+
+/// How full a socket's queue is.
+///
+/// # Errors
+/// What getsockopt(2) reports; `SO_MEMINFO` needs Linux 4.12.
+pub fn memory(fd: BorrowedFd<'_>) -> io::Result<SocketMemory> {
+    /// Places of `SK_MEMINFO_RMEM_ALLOC`, `_RCVBUF` and `_DROPS` in the answer (`linux/sock_diag.h`).
+    const QUEUED: usize = 0;
+    const LIMIT: usize = 1;
     const DROPS: usize = 8;
     /// `SK_MEMINFO_VARS`, the length of the answer.
     const VARIABLES: usize = 9;
@@ -75,7 +98,7 @@ pub fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
     if result == -1 {
         return Err(io::Error::last_os_error());
     }
-    Ok(answer[DROPS])
+    Ok(SocketMemory { queued_bytes: answer[QUEUED], limit_bytes: answer[LIMIT], dropped: answer[DROPS] })
 }
 
 fn receive_options(socket: &Socket) -> io::Result<()> {
@@ -119,10 +142,13 @@ mod tests {
         let socket = UdpSocket::from(udp_echo("127.0.0.1:0".parse().unwrap()).unwrap());
         setsockopt(&socket, sockopt::RcvBuf, &1).unwrap();
         assert_eq!(dropped(socket.as_fd()).unwrap(), 0);
+        assert_eq!(memory(socket.as_fd()).unwrap().queued_bytes, 0);
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..100 {
             client.send_to(&[0; 1000], socket.local_addr().unwrap()).unwrap();
         }
+        let full = memory(socket.as_fd()).unwrap();
+        assert!(full.queued_bytes > 0 && full.limit_bytes > 0, "{full:?}");
         let mut received = 0;
         while socket.recv(&mut [0; 1000]).is_ok() {
             received += 1;

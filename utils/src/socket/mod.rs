@@ -22,7 +22,7 @@ mod stream;
 
 pub use arp::{ArpClaim, arp_socket, receive_arp, send_arp_probe};
 pub use batch::{Datagram, DatagramBatch, Full, ReplyBatch, Sent};
-pub use datagram::{RECEIVE_BUFFER_BYTES, dhcp_server, dropped, udp_echo};
+pub use datagram::{RECEIVE_BUFFER_BYTES, SocketMemory, dhcp_server, dropped, memory, udp_echo};
 pub use icmp::{Echo, icmp_socket, receive_echo, send_echo};
 pub use interface::{Interface, InterfaceWatch, interfaces};
 pub use link::{LinkBatch, packet_sender, send_link};

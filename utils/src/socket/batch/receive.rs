@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::time::{Duration, SystemTime};
 
 /// Memory for `count` datagrams. Each has a slot, and behind it an overflow for the rare long datagram: the overflow's
 /// pages come zeroed from the kernel and are not resident before a long datagram touches them.
@@ -19,6 +20,8 @@ pub struct DatagramBatch {
     controls: Box<[Control]>,
     received: Vec<Received>,
     kernel_drops: u32,
+    /// When the first datagram of the last batch was queued.
+    queued: Option<Duration>,
     headers: Vec<libc::mmsghdr>,
     vectors: Vec<[libc::iovec; 2]>,
 }
@@ -86,6 +89,7 @@ impl DatagramBatch {
             controls: vec![Control::empty(); count].into(),
             received: Vec::with_capacity(count),
             kernel_drops: 0,
+            queued: None,
             headers: vec![empty_header(); count],
             vectors: vec![[NO_VECTOR; 2]; count],
         }
@@ -163,11 +167,14 @@ impl DatagramBatch {
     }
 
     fn take_in(&mut self, count: usize) {
+        self.queued = None;
         for ((header, name), control) in self.headers.iter().zip(&self.names).zip(&self.controls).take(count)
         {
             let message = &header.msg_hdr;
             let arrival = control.read(message.msg_controllen);
             self.kernel_drops = arrival.drops;
+            // The first one has waited longest.
+            self.queued = self.queued.or(arrival.queued);
             let length = usize::try_from(header.msg_len).unwrap_or_default();
             self.received.push(Received {
                 peer: name.address(),
@@ -216,6 +223,13 @@ impl DatagramBatch {
     /// it after each `receive` that brought something.
     pub fn kernel_drops(&self) -> u32 {
         self.kernel_drops
+    }
+
+    /// How long the oldest datagram of the last [`receive`](Self::receive) waited in the socket's queue until now, by the
+    /// wall clock. `None` where the socket has no time stamps, or that clock has stepped back meanwhile.
+    pub fn waited(&self) -> Option<Duration> {
+        let queued = self.queued?;
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.checked_sub(queued)
     }
 
     /// Sends each datagram of the last [`receive`](Self::receive) for which `keep` says so back to its peer, from the

@@ -3,6 +3,7 @@
 //! The layouts are those of ip(7), ipv6(7), packet(7) and cmsg(3).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
 
 /// Memory for one socket address of any family that is used here.
 ///
@@ -89,6 +90,8 @@ pub(super) struct Arrival {
     pub(super) interface: u32,
     /// `SO_RXQ_OVFL`: what the socket had dropped when this datagram was queued. The kernel leaves out a zero.
     pub(super) drops: u32,
+    /// `SCM_TIMESTAMPNS`: when the kernel queued it, since 1970; only where the socket asks for it.
+    pub(super) queued: Option<Duration>,
 }
 
 impl Control {
@@ -166,6 +169,11 @@ impl Arrival {
                 self.asked = Some(asked.into());
                 // A group is no address to send from: then the kernel chooses one.
                 self.own = (!asked.is_multicast()).then_some(asked.into());
+            }
+            // struct timespec: seconds 8 | nanoseconds 8, on the 64-bit machines that this runs on.
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, 16..) => {
+                let nanos = u32::try_from(u64::from_ne_bytes(take(data, 8))).unwrap_or_default();
+                self.queued = Some(Duration::new(u64::from_ne_bytes(take(data, 0)), nanos.min(999_999_999)));
             }
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 4..) => self.drops = u32::from_ne_bytes(take(data, 0)),
             _ => {}
