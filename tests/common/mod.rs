@@ -7,6 +7,7 @@ pub mod cable;
 pub mod crowd;
 pub mod dhcp;
 pub mod echo;
+pub mod http;
 pub mod lab;
 pub mod log;
 pub mod netns;

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use super::api::Answer;
+use super::http::Answer;
 use super::{BASE, Daemon, ECHO, PATIENCE};
 
 /// Reads one answer to the end of the connection.
