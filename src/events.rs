@@ -179,6 +179,8 @@ events! {
     KeeperFailed "KEEPER_FAILED" Error FAULTS;
     /// The control API answered a request that changes something.
     ApiRequest "API_REQUEST" Info CLIENTS;
+    /// Somebody who may not use the control API tried to; logged at most once a second.
+    ApiDenied "API_DENIED" Warn FAULTS;
     /// The control API could not serve a connection.
     ApiFailed "API_FAILED" Error FAULTS;
 }

@@ -1,22 +1,20 @@
-//! The control API as a client sees it: over the control socket and over TCP, with and without the token, while
-//! others misbehave, over reloads and killed workers.
+//! The control API as a client sees it: status, figures and reload, while others misbehave, over reloads and killed
+//! workers.
 
 mod common;
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use common::dhcp::Client;
-use common::{BASE, Daemon, ECHO, PATIENCE, eventually, text};
+use common::raw::{answer, control, request, socket_path, start_with_api, tcp};
+use common::{Daemon, ECHO, PATIENCE, eventually};
 
 const DHCP: &str = "\
 tcp: {address: 127.0.0.1, port: 0}
@@ -29,93 +27,6 @@ dhcp:
   subnets:
     demo: {network: 127.0.0.0/8, interface: lo, pools: {main: {range: 127.100.0.10-127.100.0.250}}}
 ";
-
-// --- a client of HTTP/1.1 by hand ------------------------------------------------------------------------
-
-/// An answer: status, header fields in lower case, body.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    fields: BTreeMap<String, String>,
-    body: String,
-}
-
-impl Answer {
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// Checks that this is a problem document (RFC 9457) of this status.
-    #[track_caller]
-    fn is_problem(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(self.fields["content-type"], "application/problem+json");
-        let problem = self.json();
-        assert_eq!(problem["status"], status);
-        assert!(problem["title"].is_string() && problem["detail"].is_string() && problem["type"].is_string());
-        problem
-    }
-}
-
-/// Reads one answer to the end of the connection.
-#[track_caller]
-fn answer(mut stream: impl Read) -> Answer {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    let whole = String::from_utf8(bytes).unwrap();
-    let (head, body) = whole.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {whole:?}"));
-    let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap();
-    let status = status.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();
-    let field = |line: &str| {
-        let (name, value) = line.split_once(':').unwrap();
-        (name.to_ascii_lowercase(), value.trim().to_owned())
-    };
-    let fields: BTreeMap<String, String> = lines.map(field).collect();
-    let length = fields.get("content-length").map(|length| length.parse::<usize>().unwrap());
-    assert_eq!(length, Some(body.len()), "the body is not whole: {whole}");
-    Answer { status, fields, body: body.to_owned() }
-}
-
-fn request(method: &str, path: &str, more: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n")
-}
-
-fn socket_path(daemon: &Daemon) -> PathBuf {
-    daemon.folder.path().join("run/control.sock")
-}
-
-/// Asks over the control socket.
-#[track_caller]
-fn control(daemon: &Daemon, method: &str, path: &str) -> Answer {
-    let mut stream = UnixStream::connect(socket_path(daemon)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request(method, path, "").as_bytes()).unwrap();
-    answer(stream)
-}
-
-/// Asks over TCP.
-#[track_caller]
-fn tcp(server: SocketAddr, method: &str, path: &str, more: &str) -> Answer {
-    let mut stream = TcpStream::connect(server).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request(method, path, more).as_bytes()).unwrap();
-    answer(stream)
-}
-
-/// A daemon whose API listens as this YAML says.
-fn start_with_api(api: &str, token: Option<&str>) -> Daemon {
-    let daemon = Daemon::prepare("");
-    let base = BASE.replace("api: {listen: null}", &format!("api: {api}"));
-    assert_ne!(base, BASE);
-    fs::write(&daemon.config, format!("{base}{ECHO}")).unwrap();
-    if let Some(token) = token {
-        fs::write(daemon.folder.path().join("token"), token).unwrap();
-    }
-    daemon.run_ok(&["start"]);
-    daemon
-}
 
 // --- Prometheus text -------------------------------------------------------------------------------------
 
@@ -304,13 +215,17 @@ fn metrics_are_prometheus_text_with_the_documented_names() {
     at_least("tcp_clients", 1.0);
     // A histogram's buckets rise to its count.
     for family in types.iter().filter(|(_, kind)| *kind == "histogram").map(|(name, _)| name) {
-        let of = format!("{family}_bucket{{le=\"");
+        // Those of one family differ by a label: the first one stands for all.
+        let counts = samples.keys().filter(|sample| sample.starts_with(&format!("{family}_count")));
+        let count = counts.min().unwrap();
+        let labels = count.split_once('{').map_or(String::new(), |(_, labels)| labels.replace('}', ","));
+        let of = format!("{family}_bucket{{{labels}le=\"");
         let bound = |s: &str| s[of.len()..].trim_end_matches("\"}").parse::<f64>().unwrap();
         let mut buckets: Vec<(f64, f64)> =
             samples.iter().filter(|(s, _)| s.starts_with(&of)).map(|(s, v)| (bound(s), *v)).collect();
         buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         assert!(buckets.len() > 2 && buckets.is_sorted_by(|a, b| a.1 <= b.1), "{family}: {buckets:?}");
-        assert_eq!(*buckets.last().unwrap(), (f64::INFINITY, samples[&format!("{family}_count")]));
+        assert_eq!(*buckets.last().unwrap(), (f64::INFINITY, samples[count]));
     }
 }
 
@@ -332,75 +247,6 @@ fn unknown_paths_and_methods_get_problem_documents() {
         text
     };
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
-}
-
-// --- who may -------------------------------------------------------------------------------------------
-
-#[test]
-fn control_socket_is_for_owner_and_group_only_and_goes_with_the_daemon() {
-    let daemon = Daemon::start(ECHO);
-    let data = fs::symlink_metadata(socket_path(&daemon)).unwrap();
-    assert!(data.file_type().is_socket());
-    assert_eq!(data.mode() & 0o7777 & !0o660, 0, "mode {:o}", data.mode());
-    assert_eq!(data.uid(), nix::unistd::geteuid().as_raw());
-    daemon.run_ok(&["stop"]);
-    assert!(fs::symlink_metadata(socket_path(&daemon)).is_err());
-}
-
-#[test]
-fn over_tcp_reading_is_open_to_loopback_and_writing_needs_the_token() {
-    let daemon =
-        start_with_api("{listen: \"127.0.0.1:0\", token_file: token}", Some("s3cret\nsecond line\n"));
-    let server = daemon.endpoint("api");
-    assert_ne!(server.port(), 0);
-    assert_eq!(tcp(server, "GET", "/v1/status", "").json()["pid"], daemon.pid());
-    assert_eq!(tcp(server, "GET", "/metrics", "").status, 200);
-    for given in [
-        "",
-        "Authorization: Bearer wrong\r\n",
-        "Authorization: Bearer s3cre\r\n",
-        "Authorization: Bearer s3cret2\r\n",
-        "Authorization: Bearer \r\n",
-        "Authorization: Basic s3cret\r\n",
-        "Authorization: s3cret\r\n",
-    ] {
-        let refused = tcp(server, "POST", "/v1/reload", given);
-        refused.is_problem(401);
-        assert!(refused.fields["www-authenticate"].starts_with("Bearer"), "{refused:?}");
-    }
-    assert_eq!(daemon.status()["generation"], 1);
-    let granted = tcp(server, "POST", "/v1/reload", "Authorization: Bearer s3cret\r\n");
-    assert_eq!((granted.status, &granted.json()["applied"]), (200, &Value::Bool(true)), "{granted:?}");
-    assert_eq!(daemon.status()["generation"], 2);
-    // A reload takes a changed token into force, and keeps the port.
-    fs::write(daemon.folder.path().join("token"), "other").unwrap();
-    daemon.run_ok(&["reload"]);
-    assert_eq!(daemon.endpoint("api"), server);
-    tcp(server, "POST", "/v1/reload", "Authorization: Bearer s3cret\r\n").is_problem(401);
-    assert_eq!(tcp(server, "POST", "/v1/reload", "Authorization: Bearer other\r\n").status, 200);
-    let log = daemon.log();
-    assert!(!log.contains("s3cret") && !log.contains("other\""), "the token is in the log");
-}
-
-#[test]
-fn without_a_token_nobody_writes_over_tcp_and_an_empty_one_is_refused() {
-    let daemon = start_with_api("{listen: \"127.0.0.1:0\"}", None);
-    let server = daemon.endpoint("api");
-    assert_eq!(tcp(server, "GET", "/v1/status", "").status, 200);
-    for given in ["", "Authorization: Bearer \r\n", "Authorization: Bearer null\r\n"] {
-        tcp(server, "POST", "/v1/reload", given).is_problem(401);
-    }
-    let config = fs::read_to_string(&daemon.config).unwrap();
-    fs::write(&daemon.config, config.replace(":0\"}", ":0\", token_file: token}")).unwrap();
-    for content in [None, Some("\n")] {
-        if let Some(content) = content {
-            fs::write(daemon.folder.path().join("token"), content).unwrap();
-        }
-        let refused = daemon.run(&["reload"]);
-        assert_eq!(refused.status.code(), Some(1));
-        assert!(text(&refused).contains("token file"), "{}", text(&refused));
-    }
-    tcp(server, "POST", "/v1/reload", "Authorization: Bearer \r\n").is_problem(401);
 }
 
 // --- reload ----------------------------------------------------------------------------------------------

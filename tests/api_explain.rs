@@ -2,10 +2,12 @@
 
 mod common;
 
-use common::Daemon;
+use common::api::get;
+use common::cable::{Cable, broadcast};
 use common::dhcp::Client;
-use common::http::get;
-use common::lab::{LOOPBACK, dhcp_port};
+use common::lab::{self, LOOPBACK, dhcp_port};
+use common::{Daemon, is_root};
+use dhcproto::v4::{DhcpOption, MessageType};
 use serde_json::Value;
 
 #[test]
@@ -22,8 +24,9 @@ fn api_and_command_explain_alike() {
         let mut args = vec!["explain", "--json", "--mac", mac];
         args.extend(options.iter().flat_map(|option| ["--option", option]));
         let said: Value = serde_json::from_str(&daemon.run_ok(&args)).unwrap();
-        let options: String =
+        let options: Vec<String> =
             options.iter().map(|option| format!("&option={}", option.replace('=', "%3D"))).collect();
+        let options = options.concat();
         assert_eq!(get(&daemon, &format!("/v1/explain?mac={mac}{options}")).is(200), said);
     }
     let elsewhere = get(&daemon, "/v1/explain?mac=02:00:00:00:00:08&relay=10.99.0.1").is(200);
@@ -73,4 +76,30 @@ fn what_is_asked_wrongly_is_refused_and_said() {
         let problem = get(&daemon, &format!("/v1/explain{query}")).is_problem(400);
         assert!(problem["detail"].as_str().unwrap().contains(said), "{query}: {problem}");
     }
+}
+
+#[test]
+fn what_nobody_was_asked_about_counts_as_free_and_what_is_used_is_not_named() {
+    if !is_root("what_nobody_was_asked_about_counts_as_free_and_what_is_used_is_not_named") {
+        return;
+    }
+    let used = std::net::Ipv4Addr::new(10, 0, 1, 77);
+    let lab = Cable::new("10.0.0.1/16");
+    lab.client.address("cli0", &format!("{used}/16"));
+    let pools = "dhcp: {interfaces: [srv0], subnets: {lan: {network: 10.0.0.0/16, pools: {main: {range: 10.0.1.0-10.0.255.250}}}}}\n";
+    let daemon = lab.daemon(pools);
+    let path = format!("/v1/explain?mac=02:00:00:00:00:01&option=50%3D{used}");
+    let told = get(&daemon, &path).is(200);
+    assert_eq!(
+        (told["outcome"].as_str(), told["address"].as_str()),
+        (Some("offer"), Some("10.0.1.77")),
+        "{told}"
+    );
+    // A client asks for it, and somebody answers the probe.
+    let client = lab.broadcaster(2);
+    let discover = broadcast(client.message(MessageType::Discover, &[DhcpOption::RequestedIpAddress(used)]));
+    assert_ne!(lab::until(&client, &discover, MessageType::Offer).yiaddr(), used);
+    let told = get(&daemon, &path).is(200);
+    assert_eq!(told["outcome"], "offer", "{told}");
+    assert_ne!(told["address"], "10.0.1.77", "{told}");
 }

@@ -43,7 +43,7 @@ fn dropped(daemon: &Daemon) -> u64 {
         .unwrap();
     let page = text(&output);
     let lines = page.lines().filter(|line| line.starts_with("echo_daemon_dhcp_dropped_total"));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
 #[test]

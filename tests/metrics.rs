@@ -22,6 +22,9 @@ use serde_json::Value;
 const ACKS: &str = "echo_daemon_dhcp_messages_total{type=\"ack\",direction=\"out\"}";
 const GRANTED: &str = "echo_daemon_dhcp_lease_events_total{event=\"granted\"}";
 const ACCEPTED: &str = "echo_daemon_tcp_connections_total{result=\"accepted\"}";
+const SUCCESSFUL: &str = "echo_daemon_config_last_reload_successful";
+/// Workers that are killed under load.
+const KILLS: u32 = 4;
 const BYTES: &str = "echo_daemon_echo_bytes_total{protocol=\"tcp\"}";
 
 fn root() -> PathBuf {
@@ -296,7 +299,6 @@ fn what_follows_an_offer_shows_in_the_gauges() {
 #[test]
 fn last_reload_shows_with_its_result() {
     let daemon = Daemon::start(ALL);
-    const SUCCESSFUL: &str = "echo_daemon_config_last_reload_successful";
     let text = metrics(&daemon);
     assert_eq!(figure(&text, SUCCESSFUL), None, "there was none yet");
     daemon.run_ok(&["reload"]);
@@ -419,7 +421,6 @@ fn counters_never_go_back_while_workers_are_killed_under_load() {
     let port = daemon.dhcp_port();
     let (stop, leases) = (AtomicBool::new(false), AtomicU32::new(0));
     let mut last = BTreeMap::new();
-    const KILLS: u32 = 4;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for n in 1.. {

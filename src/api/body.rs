@@ -20,7 +20,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Deepest nesting of a JSON body.
 const DEPTH_MAX: usize = 64;
 
-/// Reads a body. Errors: longer than `most` bytes (413), too slow (408), broken off or empty (400), encoded (415).
+/// Reads a body. Errors: longer than `most` bytes (413), too slow (408), broken off (400), encoded (415).
 pub async fn read(request: Request, most: usize) -> Result<Bytes, Problem> {
     if request.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         let problem =
@@ -32,19 +32,15 @@ pub async fn read(request: Request, most: usize) -> Result<Bytes, Problem> {
         return Err(too_large(most));
     }
     let collected = tokio::time::timeout(BODY_WITHIN, Limited::new(body, most).collect()).await;
-    let body = match collected {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large(most)),
-        Ok(Err(error)) => return Err(Problem::bad_request(format!("the body could not be read: {error}"))),
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(most)),
+        Ok(Err(error)) => Err(Problem::bad_request(format!("the body could not be read: {error}"))),
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", BODY_WITHIN.as_secs());
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).field(header::CONNECTION, "close"));
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).field(header::CONNECTION, "close"))
         }
-    };
-    if body.is_empty() {
-        return Err(Problem::bad_request("the request has no body"));
     }
-    Ok(body)
 }
 
 /// The refusal of a body of more than `most` bytes.
@@ -97,7 +93,7 @@ pub fn json_object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     }
 }
 
-/// Reads JSON and refuses what serde_json lets pass: keys that stand twice, of which it takes the last (RFC 8259 §4 leaves that
+/// Reads JSON and refuses what its reader lets pass: keys that stand twice, of which it takes the last (RFC 8259 §4 leaves that
 /// open), and nesting that a reader with a smaller stack could not follow.
 #[derive(Clone, Copy)]
 struct Strict {

@@ -11,7 +11,7 @@ use super::problem::Problem;
 use crate::config::Config;
 use crate::lease::StoreError;
 
-/// Pieces of work at once; further ones wait for their turn.
+/// Pieces of work on the lease file at once; further ones wait for their turn.
 const SEATS: usize = 4;
 /// How long a request waits for its turn.
 const TURN_WITHIN: Duration = Duration::from_secs(5);
@@ -28,11 +28,16 @@ pub struct Desk {
 
 impl Default for Desk {
     fn default() -> Self {
-        Self { seats: Arc::new(Semaphore::new(SEATS)) }
+        Self::of(SEATS)
     }
 }
 
 impl Desk {
+    /// With so many places.
+    pub fn of(seats: usize) -> Self {
+        Self { seats: Arc::new(Semaphore::new(seats)) }
+    }
+
     /// Does a piece of work within its time. What takes longer goes on by itself and keeps its seat meanwhile.
     pub async fn run<T: Send + 'static>(
         &self,
@@ -41,7 +46,7 @@ impl Desk {
     ) -> Result<T, Problem> {
         let seat = tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.seats).acquire_owned()).await;
         let Ok(Ok(seat)) = seat else {
-            return Err(unavailable("too many requests wait for the lease file"));
+            return Err(unavailable("too many requests wait for their turn"));
         };
         let work = tokio::task::spawn_blocking(move || {
             let result = work();

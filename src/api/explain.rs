@@ -69,7 +69,7 @@ async fn show(
     let (config, shared) = (Arc::clone(&state.config), state.shared);
     let named = question.interface.is_some();
     let work = move || copied(shared, |knowledge| dry_run(config, &question, knowledge));
-    state.desk.run(READ_WITHIN, work).await?.map(Json).map_err(|error| match error {
+    state.study.run(READ_WITHIN, work).await?.map(Json).map_err(|error| match error {
         DryRunError::Store(error) => store_problem(&error),
         DryRunError::NoInterface(_) if named => {
             Problem::bad_request(one_line(&error.to_string())).with("parameter", "interface")

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `GET /v1/status` | [`status`] |
 //! | `GET /v1/stats` | [`stats`] |
+//! | `GET /v1/config`, `PATCH /v1/config`, `GET /v1/config/origins`, `POST /v1/config/check` | [`mod@config`] |
 //! | `POST /v1/reload` | [`reload`] |
 //! | `/v1/leases…` | [`leases`] |
 //! | `GET /v1/explain` | [`explain`] |
 //! | `GET /v1/events` | [`events`] |
 //! | `GET /metrics` | [`metrics`] |
+//! | `GET /v1/openapi.json` | [`openapi`] |
 //!
 //! Who may do what is decided once, in [`access`]. Errors are RFC 9457 problem documents ([`problem`]). A resource adds
 //! its routes, each with its description, by a function `routes` ([`openapi`]), and reads what it is asked with the
@@ -16,6 +18,7 @@
 
 pub mod access;
 pub mod body;
+pub mod config;
 pub mod desk;
 pub mod events;
 pub mod explain;
@@ -38,9 +41,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::config::{Config, Loaded};
-use crate::stats::{PoolPlace, PoolSnapshot, Shared, StatsCollector};
+use crate::stats::{PoolPlace, PoolSnapshot, Shared, Slot, StatsCollector};
 
-pub use access::Door;
+pub use access::{Owner, Peer};
 use openapi::Routes;
 use problem::Problem;
 
@@ -61,10 +64,20 @@ pub struct State {
     pub endpoints: Vec<Endpoint>,
     /// The bearer token that writing over TCP needs.
     pub token: Option<String>,
+    /// Whom the control socket belongs to.
+    pub owner: access::Owner,
+    /// What this machine is called.
+    pub names: Vec<String>,
+    /// Wrong tokens of late.
+    pub guesses: access::Guesses,
     /// The way to main.
     pub reloads: reload::Reloads,
+    /// The api process's own figures.
+    pub slot: Slot,
     /// Where work is done that waits for a disk.
     pub desk: desk::Desk,
+    /// Where dry runs are made: one at a time, since each reads all leases.
+    pub study: desk::Desk,
     /// Where events are followed.
     pub feed: events::Feed,
     /// Whether the process leaves.
@@ -80,11 +93,11 @@ pub struct Endpoint {
     pub address: String,
 }
 
-/// All routes, as seen through one door.
-pub fn router(state: Arc<State>, door: Door) -> Router {
+/// All routes. Each request brings its [`Peer`] as an extension.
+pub fn router(state: Arc<State>) -> Router {
     let check = {
         let state = Arc::clone(&state);
-        middleware::from_fn(move |request, next| access::check(Arc::clone(&state), door, request, next))
+        middleware::from_fn(move |request, next| access::check(Arc::clone(&state), request, next))
     };
     let (router, _) = all().finish();
     router.fallback(not_found).layer(check).with_state(state)
@@ -95,6 +108,7 @@ fn all() -> Routes {
     let routes = Routes::default();
     let routes = status::routes(routes);
     let routes = stats::routes(routes);
+    let routes = config::routes(routes);
     let routes = reload::routes(routes);
     let routes = leases::routes(routes);
     let routes = explain::routes(routes);

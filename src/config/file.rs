@@ -19,14 +19,19 @@ const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads the file `path`, which messages call `name`, or a part of it. Errors: it cannot be opened, read or understood
-/// as a whole.
-pub(super) fn read(name: &Path, path: &Path, extent: Extent) -> Result<(Dict, FileText), Report> {
+/// Reads the file `path`, which messages call `name`, or a part of it; the file is left alone where its `text` is given.
+/// Errors: it cannot be opened, read or understood as a whole.
+pub(super) fn read(
+    name: &Path,
+    path: &Path,
+    text: Option<&str>,
+    extent: Extent,
+) -> Result<(Dict, FileText), Report> {
     let format = Format::of(name).map_err(|reason| {
         let hint = "name a file ending in .yaml, .yml, .json, .ini or .conf";
         Report::from(Problem::of_file(name, reason).with_hint(hint))
     })?;
-    let text = read_text(name, path)?;
+    let text = text.map_or_else(|| read_text(name, path), |text| Ok(text.to_owned()))?;
     let parsed = match extent {
         Extent::Whole => format.parse(&text),
         Extent::DaemonSection => format.parse_daemon_section(&text),

@@ -66,7 +66,7 @@ fn check_identifiers(section: &Section<'_>, host: &Host) {
 }
 
 /// What is probably wrong with a hardware address that has nearly as many bytes as one of Ethernet. Other networks have
-/// 1, 2 or 8 (ARCnet, LocalTalk, EUI-64).
+/// 1, 2 or 8 (`ARCnet`, `LocalTalk`, EUI-64).
 fn odd_length(mac: &[u8]) -> Option<String> {
     match mac {
         // RFC 2132 §9.14: the hardware type, then the address.

@@ -24,14 +24,12 @@ pub fn address(given: &str) -> Option<String> {
         return Some(format!("an address has four numbers, here are {}", parts.len()));
     }
     let values: Vec<Option<u8>> = parts.iter().map(|part| part.parse().ok()).collect();
-    match values.iter().position(Option::is_none) {
-        Some(place) => parts.get(place).map(|part| format!("{part} is more than 255")),
-        // Some programs take a number with a zero in front for octal.
-        None => {
-            let plain: Vec<String> = values.into_iter().flatten().map(|value| value.to_string()).collect();
-            Some(format!("write {}, without zeros in front", plain.join(".")))
-        }
+    if let Some(place) = values.iter().position(Option::is_none) {
+        return parts.get(place).map(|part| format!("{part} is more than 255"));
     }
+    // Some programs take a number with a zero in front for octal.
+    let plain: Vec<String> = values.into_iter().flatten().map(|value| value.to_string()).collect();
+    Some(format!("write {}, without zeros in front", plain.join(".")))
 }
 
 /// The hint for a text that is no range of addresses.

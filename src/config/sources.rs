@@ -26,6 +26,8 @@ pub const FILE_VARIABLE: &str = "ECHO_DAEMON_CONFIG";
 pub struct Sources {
     /// The file, relative to `folder`; none: built-in defaults and `set` alone.
     pub file: Option<PathBuf>,
+    /// The text of the file, where it is not to be read: then `file` is but the name that messages call it by.
+    pub text: Option<String>,
     /// What followed each `--set`: `KEY=VALUE`.
     pub set: Vec<String>,
     /// The effective user; 0 chooses system paths as defaults, others paths of their own.
@@ -47,6 +49,7 @@ impl Sources {
         };
         Ok(Self {
             file,
+            text: None,
             set,
             euid: nix::unistd::geteuid().as_raw(),
             folder,
@@ -93,7 +96,7 @@ pub(super) fn read(sources: &Sources, extent: Extent) -> Result<Layers, Report> 
     let mut problems = Vec::new();
     let (base, dict) = match &sources.file {
         None => (Base::None, Dict::new()),
-        Some(name) => match file::read(name, &sources.folder.join(name), extent) {
+        Some(name) => match file::read(name, &sources.folder.join(name), sources.text.as_deref(), extent) {
             Ok((dict, text)) => (Base::File(text), dict),
             Err(found) => {
                 problems.extend(found.problems);

@@ -164,11 +164,10 @@ impl Comparison {
         self.rest(lease.address);
         let (old, new) = (self.old.judge(lease), self.new.judge(lease));
         let (subnet, pool) = self.old.names(lease);
-        match (old, fate(&old_ways(&self.old, lease), &self.new, lease, new)) {
+        match (old, fate(self.old.ways(lease), &self.new, lease, new)) {
             (Err(loss), Err(_)) => {
-                add(self.unserved.entry((subnet, pool, loss.name())).or_default(), lease, || {
-                    self.old.text(loss)
-                })
+                let group = self.unserved.entry((subnet, pool, loss.name())).or_default();
+                add(group, lease, || self.old.text(loss));
             }
             (_, Err(loss)) => {
                 let group = self.lost.entry((subnet, pool, loss.name())).or_default();
@@ -230,14 +229,9 @@ impl Comparison {
     }
 }
 
-/// How the messages of a client find their way now, where that can be told.
-fn old_ways(old: &Judge, lease: &Lease) -> judge::Ways {
-    old.ways(lease)
-}
-
 /// What becomes of a lease. A way that the configuration in force knows and the proposed one does not is a loss; one
 /// that neither can tell (a relay that selects the link, an interface that is not there) says nothing.
-fn fate(old: &judge::Ways, new: &Judge, lease: &Lease, judged: Result<Judged, Loss>) -> Result<Judged, Loss> {
+fn fate(old: judge::Ways, new: &Judge, lease: &Lease, judged: Result<Judged, Loss>) -> Result<Judged, Loss> {
     let judged = judged?;
     let ways = new.ways(lease);
     if old.arrives && !ways.arrives {

@@ -133,6 +133,8 @@ cells! {
             SecurityRateLimited { event = "rate_limited" },
             SecurityUnknownClient { event = "unknown_client" },
             SecurityCircuitFull { event = "circuit_full" },
+            SecurityApiToken { event = "api_token_wrong" },
+            SecurityApiForbidden { event = "api_peer_forbidden" },
         }
         "echo_daemon_errors_total" "Errors by kind" at "errors.{kind}" {
             ErrorStore { kind = "lease_store" },

@@ -3,11 +3,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Supervisor;
 use super::birth::Inheritance;
-use crate::api::Endpoint;
+use crate::api::{Endpoint, Owner};
 use crate::workers::{self, Context, Kind};
 
 /// A worker's own descriptors (copies, so that main's can be closed in the child) and what else it needs.
@@ -54,6 +56,7 @@ impl Job {
                     |(service, address): (&str, String)| Endpoint { service: service.to_owned(), address };
                 Self::Api(workers::api::Inputs {
                     control: control.1.try_clone()?,
+                    owner: owner(&control.0),
                     listen: sockets.api.as_ref().map(|listener| listener.fd.try_clone()).transpose()?,
                     token: inheritance.in_force.token.clone(),
                     loaded: Arc::clone(&inheritance.in_force.loaded),
@@ -103,4 +106,13 @@ impl Job {
 
 fn copies<'a>(fds: impl Iterator<Item = &'a OwnedFd>) -> io::Result<Vec<OwnedFd>> {
     fds.map(OwnedFd::try_clone).collect()
+}
+
+/// Whom the control socket belongs to; an administrator may have given it to another group since it was opened.
+fn owner(control: &Path) -> Owner {
+    let gid = std::fs::symlink_metadata(control).map(|data| data.gid());
+    Owner {
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: gid.unwrap_or_else(|_| nix::unistd::getegid().as_raw()),
+    }
 }

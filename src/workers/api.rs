@@ -2,25 +2,27 @@
 //! forks, and main believes nothing it says but "please reload".
 
 mod door;
+mod listen;
+mod places;
+mod refusals;
 mod subject;
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::ConnectInfo;
 use daemon_utils::channel::Channel;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 
 use super::{Context, Heard, Order, Word, hear};
+use crate::api::access::Guesses;
 use crate::api::desk::Desk;
 use crate::api::reload::Reloads;
-use crate::api::{Door, Endpoint, State, events, pool_places, router};
+use crate::api::{Endpoint, Owner, Peer, State, events, pool_places, router};
 use crate::config::Loaded;
 use crate::event;
 use crate::stats::{Counter, StatsCollector, TICK};
@@ -30,6 +32,8 @@ use crate::stats::{Counter, StatsCollector, TICK};
 pub struct Inputs {
     /// Listening Unix socket.
     pub control: OwnedFd,
+    /// Whom it belongs to.
+    pub owner: Owner,
     /// Listening TCP socket.
     pub listen: Option<OwnedFd>,
     /// The bearer token that writing over TCP needs.
@@ -77,12 +81,13 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
         token: inputs.token,
         loaded: inputs.loaded,
         config_file: inputs.config_file,
-        reloads: Reloads::new(move || {
-            if let Err(error) = to_main.send(&Word::Reload.encode()) {
-                log::warn!("could not ask main for a reload: {error}");
-            }
-        }),
+        owner: inputs.owner,
+        names: own_names(),
+        guesses: Guesses::default(),
+        slot: context.slot,
+        reloads: Reloads::new(move |word| to_main.send(&word.encode())),
         desk: Desk::default(),
+        study: Desk::of(1),
         feed: events::Feed::default(),
         leaving: leaving.clone(),
     });
@@ -135,14 +140,11 @@ fn start(
     control: OwnedFd,
     listen: Option<OwnedFd>,
 ) -> io::Result<()> {
-    let control = tokio::net::UnixListener::from_std(control.into())?;
-    let routes = router(Arc::clone(state), Door::Control);
-    running.spawn(door::serve(control, move |_| routes.clone(), leaving.clone()));
+    let routes = router(Arc::clone(state));
+    let of = move |peer: Peer| routes.clone().layer(Extension(peer));
+    running.spawn(door::serve(listen::Control::new(control)?, of.clone(), leaving.clone()));
     if let Some(listen) = listen {
-        let listen = tokio::net::TcpListener::from_std(listen.into())?;
-        let routes = router(Arc::clone(state), Door::Tcp);
-        let of = move |peer: SocketAddr| routes.clone().layer(Extension(ConnectInfo(peer)));
-        running.spawn(door::serve(listen, of, leaving.clone()));
+        running.spawn(door::serve(listen::Tcp::new(listen)?, of, leaving.clone()));
     }
     Ok(())
 }
@@ -157,6 +159,11 @@ async fn collect(state: Arc<State>, mut leaving: watch::Receiver<bool>) -> io::R
             _ = ticks.tick() => drop(state.collector.tick()),
         }
     }
+}
+
+/// What this machine is called, by which its own users may call the API.
+fn own_names() -> Vec<String> {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).into_iter().collect()
 }
 
 /// Logs the main figures every `logging.stats_interval`, until the process leaves.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
 
+pub mod api;
 pub mod cable;
 pub mod crowd;
 pub mod dhcp;
@@ -13,6 +14,7 @@ pub mod log;
 pub mod netns;
 pub mod octets;
 pub mod proc;
+pub mod raw;
 pub mod site;
 pub mod traffic;
 

@@ -17,15 +17,15 @@ mod subscriber;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{self, ConnectInfo, RawQuery};
+use axum::extract::{self, RawQuery};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
-use super::State;
 use super::openapi::{Operation, Routes};
 use super::problem::Problem;
 use super::query::{Kind, Parameter, Query};
+use super::{Peer, State};
 use crate::events::Event;
 pub use feed::{Feed, follow};
 use frame::Place;
@@ -84,7 +84,7 @@ pub fn routes(routes: Routes) -> Routes {
              reload and after an hour; who connects again with `Last-Event-ID` loses nothing.",
         )
         .query(PARAMETERS)
-        .heeds("Last-Event-ID", "The id of the last event that was received.")
+        .heeds("Last-Event-ID", "^[!-~]*$", "The id of the last event that was received.")
         .answers_with(200, "text/event-stream", json!({"type": "string"}), "A stream of events.")
         .fails(503, "Too many follow already, or the lease file cannot be read now.");
     routes.add(events, show)
@@ -104,7 +104,7 @@ async fn show(
             Place::read(id).ok_or_else(|| Problem::bad_request("Last-Event-ID is no id of an event here"))?,
         ),
     };
-    let over_tcp = extensions.get::<ConnectInfo<std::net::SocketAddr>>().is_some();
+    let over_tcp = matches!(extensions.get::<Peer>(), Some(Peer::Tcp(_)));
     let seat = state.feed.seat(over_tcp).ok_or_else(|| {
         let detail = format!("{} follow the events already", feed::SEATS);
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).field(header::RETRY_AFTER, "30")

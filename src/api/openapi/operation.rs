@@ -105,10 +105,10 @@ impl Operation {
         self
     }
 
-    /// An optional header field that it heeds.
+    /// An optional header field that it heeds; `pattern`: what its value looks like (ECMA-262).
     #[must_use]
-    pub fn heeds(mut self, name: &'static str, description: &'static str) -> Self {
-        let schema = json!({"type": "string"});
+    pub fn heeds(mut self, name: &'static str, pattern: &'static str, description: &'static str) -> Self {
+        let schema = json!({"type": "string", "pattern": pattern});
         self.parameters
             .push(json!({"name": name, "in": "header", "description": description, "schema": schema}));
         self

@@ -64,7 +64,9 @@ fn check_interface_patterns(dhcp: &Dhcp, reader: &Reader<'_>) {
 fn interface_patterns<'c>(condition: &'c Condition, found: &mut Vec<&'c Pattern>) {
     match condition {
         Condition::All(inner) | Condition::Any(inner) => {
-            inner.iter().for_each(|condition| interface_patterns(condition, found));
+            for condition in inner {
+                interface_patterns(condition, found);
+            }
         }
         Condition::Not(inner) => interface_patterns(inner, found),
         Condition::Field(Field::Interface, patterns) => found.extend(patterns),

@@ -274,21 +274,24 @@ impl Judge {
     }
 }
 
+/// Options that a lease keeps.
+const REMEMBERED: [u8; 4] = [code::HOST_NAME, code::VENDOR_CLASS, code::CLIENT_ID, code::RELAY_INFORMATION];
+
 fn unremembered(condition: &Condition, found: &mut Vec<String>) {
     match condition {
         Condition::All(inner) | Condition::Any(inner) => {
-            inner.iter().for_each(|condition| unremembered(condition, found));
+            for condition in inner {
+                unremembered(condition, found);
+            }
         }
         Condition::Not(inner) => unremembered(inner, found),
         Condition::Field(field, _) => match field {
             Field::UserClass => found.push("user-class".to_owned()),
             Field::Architecture => found.push("architecture".to_owned()),
             Field::Interface => found.push("interface".to_owned()),
-            Field::Option(
-                code::HOST_NAME | code::VENDOR_CLASS | code::CLIENT_ID | code::RELAY_INFORMATION,
-            ) => {}
-            Field::Option(number) => found.push(format!("option {number}")),
-            Field::Mac
+            Field::Option(number) if !REMEMBERED.contains(number) => found.push(format!("option {number}")),
+            Field::Option(_)
+            | Field::Mac
             | Field::VendorClass
             | Field::ClientId
             | Field::Hostname

@@ -57,7 +57,9 @@ fn lease(last: u8) -> Lease {
 fn plan(old: &Arc<Config>, new: &Arc<Config>, leases: &[Lease]) -> LeasePlan {
     let side = |config: &Arc<Config>| (Arc::clone(config), interfaces());
     let mut comparison = Comparison::new(side(old), side(new));
-    leases.iter().for_each(|lease| comparison.weigh(lease));
+    for lease in leases {
+        comparison.weigh(lease);
+    }
     comparison.finish()
 }
 
@@ -199,7 +201,9 @@ fn free_addresses_are_counted_before_and_after() {
     );
     let mut comparison =
         Comparison::new((lan("      exclude: [10.0.0.190-10.0.0.199]\n"), interfaces()), (new, interfaces()));
-    [100, 101, 155].into_iter().for_each(|last| comparison.weigh(&lease(last)));
+    for last in [100, 101, 155] {
+        comparison.weigh(&lease(last));
+    }
     comparison.rest(Ipv4Addr::new(10, 0, 0, 102));
     let plan = comparison.finish();
     let room = |addresses, free| Some(Room { addresses, free });

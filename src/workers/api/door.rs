@@ -2,10 +2,10 @@
 //! that hang cost the others nothing. What is answered is [`crate::api`]'s business. Called by the api worker.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -16,31 +16,48 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::LAST_VERDICT;
+use super::places::{Places, Waiting, Watched};
+use super::refusals::Refusals;
+use crate::api::Peer;
 use crate::api::events::{self, LongLived};
 
-/// Most connections at once; further ones wait in the backlog. Each door has its own: whoever fills the TCP port
-/// keeps nobody from the control socket.
-const CONNECTIONS: usize = 64;
 /// How long a client may take for the head of a request, and be silent between two.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection may last; a client that reads no answer must not hold its place for ever.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
+/// Longest head of a request, in bytes.
+const HEAD_BYTES: usize = 16 * 1024;
+/// Most fields in a head.
+const FIELDS: usize = 64;
 
 /// Serves until told to leave and the last connection has ended. `routes` are those for a peer.
-pub(super) async fn serve<L: Listener>(
+pub(super) async fn serve<L: Listener<Addr = Peer>>(
     mut listener: L,
-    routes: impl Fn(L::Addr) -> Router,
+    routes: impl Fn(Peer) -> Router,
     leaving: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
+    let mut places = Places::default();
     let mut leave = leaving.clone();
     loop {
         tokio::select! {
             // An error means that the sender is gone, which is a reason to leave, too.
             _ = leave.wait_for(|leave| *leave) => break,
-            Some(_) = connections.join_next() => (),
-            (stream, peer) = listener.accept(), if connections.len() < CONNECTIONS => {
-                connections.spawn(converse(stream, routes(peer), leaving.clone()));
+            Some(ended) = connections.join_next() => {
+                if let Ok(number) = ended {
+                    places.leave(number);
+                }
+            }
+            // Whether there is room is asked anew.
+            () = places.changed() => (),
+            (stream, peer) = listener.accept(), if places.have_room() => {
+                // Where its address has too many at work it is closed at once.
+                let Some((number, state)) = places.take(&peer) else { continue };
+                let (routes, leaving) = (routes(peer), leaving.clone());
+                connections.spawn(async move {
+                    converse(stream, routes, leaving, state).await;
+                    number
+                });
             }
         }
     }
@@ -59,32 +76,37 @@ async fn life(long: &watch::Receiver<bool>) {
 }
 
 /// One connection. What breaks it is the client's affair.
-async fn converse<S>(stream: S, routes: Router, mut leaving: watch::Receiver<bool>)
+async fn converse<S>(stream: S, routes: Router, mut leaving: watch::Receiver<bool>, state: Arc<Waiting>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (begin, mut begun) = watch::channel(false);
     let (lengthen, long) = watch::channel(false);
     let routes = TowerToHyperService::new(routes);
-    let service = service_fn(move |request| {
+    let watched = Arc::clone(&state);
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         begin.send_replace(true);
-        let (answer, lengthen) = (routes.call(request), lengthen.clone());
+        let (watched, lengthen) = (Arc::clone(&watched), lengthen.clone());
+        let answer = routes.call(request.map(|body| Watched::request(body, Arc::clone(&watched))));
         async move {
-            let answer = answer.await;
-            let lasts = |answer: &Response| answer.extensions().get::<LongLived>().is_some();
-            if answer.as_ref().is_ok_and(lasts) {
+            let answer = answer.await?;
+            if answer.extensions().get::<LongLived>().is_some() {
                 lengthen.send_replace(true);
             }
-            answer
+            Ok::<_, std::convert::Infallible>(answer.map(|body| Watched::answer(body, watched)))
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(FIELDS)
+        .serve_connection(TokioIo::new(Refusals::new(stream)), service);
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
+        // Another client needs the place, and this one has asked nothing.
+        () = state.ended() => return,
         _ = leaving.wait_for(|leave| *leave) => (),
         () = life(&long) => (),
     }

@@ -26,4 +26,4 @@ pub use datagram::{RECEIVE_BUFFER_BYTES, SocketMemory, dhcp_server, dropped, mem
 pub use icmp::{Echo, icmp_socket, receive_echo, send_echo};
 pub use interface::{Interface, InterfaceWatch, interfaces};
 pub use link::{LinkBatch, packet_sender, send_link};
-pub use stream::{tcp_listener, unacknowledged, unix_listener};
+pub use stream::{peer_groups, tcp_listener, unacknowledged, unix_listener};

@@ -76,6 +76,41 @@ pub fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or_default())
 }
 
+/// All groups of the process that connected a Unix socket, or bound it (`SO_PEERGROUPS`, unix(7); Linux 4.13). The first
+/// one may be missing there: it comes with the peer's credentials.
+///
+/// # Errors
+/// What getsockopt(2) reports, for example for a socket of another family.
+pub fn peer_groups(fd: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    // Most processes have few; the kernel says how many there are where they do not fit.
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let room = groups.len() * size_of::<libc::gid_t>();
+        let mut length = libc::socklen_t::try_from(room).map_err(io::Error::other)?;
+        // SAFETY: the kernel writes at most `length` bytes, which is what `groups` holds, and the length that it has or
+        // needs to `length`. Every bit pattern is a gid.
+        let result = unsafe {
+            libc::getsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let count = usize::try_from(length).map_err(io::Error::other)? / size_of::<libc::gid_t>();
+        if result == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,5 +174,18 @@ mod tests {
         std::os::unix::net::UnixStream::connect(&path).unwrap();
         drop(listener);
         assert_eq!(unix_listener(&path, 0o660).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn groups_of_a_peer_are_those_of_its_process() {
+        use std::os::fd::AsFd;
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut groups = peer_groups(one.as_fd()).unwrap();
+        let mut own: Vec<u32> = nix::unistd::getgroups().unwrap().iter().map(|gid| gid.as_raw()).collect();
+        groups.sort_unstable();
+        own.sort_unstable();
+        assert_eq!(groups, own);
+        let listener = tcp_listener("127.0.0.1:0".parse().unwrap(), 8).unwrap();
+        assert!(peer_groups(listener.as_fd()).is_err());
     }
 }

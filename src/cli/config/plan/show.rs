@@ -142,7 +142,7 @@ fn pools(plan: &LeasePlan, out: &mut String) {
         let cell = |room: Option<Room>, of: fn(Room) -> u64| {
             room.map_or_else(|| "-".to_owned(), |room| of(room).to_string())
         };
-        let (addresses, free): (fn(Room) -> u64, fn(Room) -> u64) = (|room| room.addresses, |room| room.free);
+        let (addresses, free) = (|room: Room| room.addresses, |room: Room| room.free);
         rows.add_row([
             &pool.subnet,
             &pool.pool,

@@ -1,4 +1,4 @@
-//! Who holds a port, by /proc: the sockets of the network namespace (proc_net(5)) and the open files of processes. What
+//! Who holds a port, by /proc: the sockets of the network namespace (proc(5)) and the open files of processes. What
 //! belongs to another user is seen by root alone.
 
 use std::fs;
