@@ -172,6 +172,21 @@ fn mistaken_configuration_is_not_shown() {
 }
 
 #[test]
+fn what_runs_is_shown_whatever_the_file_says_by_now_and_remembered_when_it_has_ended() {
+    let daemon = Daemon::start(common::ECHO);
+    daemon.write_config(&format!("{}logging: {{}}\n", common::ECHO.replace("port: 0", "port: 9999")));
+    let running = daemon.run_ok(&["config", "show", "--running", "--origin"]);
+    let line = running.lines().find(|line| line.starts_with("  port: ")).unwrap();
+    assert!(line.starts_with("  port: 0 ") && line.ends_with("config.yaml:4"), "{line}");
+    daemon.write_config(common::ECHO);
+    assert_eq!(daemon.run_ok(&["config", "show"]), daemon.run_ok(&["config", "show", "--running"]));
+    daemon.run_ok(&["stop"]);
+    let last = daemon.run(&["config", "show", "--running", "--origin"]);
+    assert!(String::from_utf8_lossy(&last.stderr).contains("not running: this is what was in force last"));
+    assert_eq!(stdout(&last), running);
+}
+
+#[test]
 fn what_never_ran_is_not_shown_as_running() {
     let daemon = Daemon::prepare("dhcp: {enabled: false}\n");
     let output = daemon.run(&["config", "show", "--running"]);
