@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::api::{Events, get};
 use common::dhcp::Client;
+use common::http::{Events, get};
 use common::lab::{self, LOOPBACK, dhcp_port};
 use common::{Daemon, eventually};
 use dhcproto::v4::{DhcpOption, MessageType};

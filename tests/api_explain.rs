@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::api::get;
 use common::cable::{Cable, broadcast};
 use common::dhcp::Client;
+use common::http::get;
 use common::lab::{self, LOOPBACK, dhcp_port};
 use common::{Daemon, is_root};
 use dhcproto::v4::{DhcpOption, MessageType};

@@ -5,8 +5,8 @@ mod common;
 
 use std::net::Ipv4Addr;
 
-use common::api::{ask, get, over_tcp, post};
 use common::dhcp::Client;
+use common::http::{ask, get, over_tcp, post};
 use common::lab::{self, LOOPBACK, dhcp_port};
 use common::{Daemon, eventually};
 use dhcproto::v4::{DhcpOption, MessageType};

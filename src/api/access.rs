@@ -2,7 +2,7 @@
 //!
 //! Over the Unix socket: root, the daemon's own user and members of the socket's group. Over TCP reading is open to
 //! loopback, and everything else needs the bearer token (RFC 6750). A web page may do nothing, wherever it comes from
-//! ([`origin`]). docs/security.md says why.
+//! (`origin`). docs/security.md says why.
 
 mod guesses;
 mod origin;

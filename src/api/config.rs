@@ -3,10 +3,10 @@
 //! | path | what it does |
 //! |---|---|
 //! | `GET /v1/config` | the configuration as a JSON object keyed as in the file, with an entity tag |
-//! | `PATCH /v1/config` | a merge patch (RFC 7396) for main to check and apply ([`patch`]) |
+//! | `PATCH /v1/config` | a merge patch (RFC 7396) for main to check and apply (`patch`) |
 //! | `GET /v1/config/origins` | where each value was said |
 //! | `GET /v1/config/overlay` | what the API has set |
-//! | `POST /v1/config/check` | says what would be wrong with a configuration ([`check`]) |
+//! | `POST /v1/config/check` | says what would be wrong with a configuration (`check`) |
 
 mod check;
 mod patch;

@@ -15,7 +15,7 @@ pub struct Family {
     pub kind: Kind,
     /// Names of its labels.
     pub labels: Labels,
-    /// Where it stands in `/v1/stats` ([`super::document`]).
+    /// Where it stands in `/v1/stats` (`stats::document`).
     pub place: &'static str,
 }
 

@@ -65,7 +65,7 @@ pub(super) fn load_with_overlay(manager: &ConfigManager, overlay: &Overlay) -> R
     manager.load_with_overlay(overlay, options::check, own_addresses)
 }
 
-/// The same with a look at this machine ([`machine`]): for who asks whether a start or a reload would succeed.
+/// The same with a look at this machine (`machine`): for who asks whether a start or a reload would succeed.
 pub fn check(manager: &ConfigManager) -> Result<Loaded, Report> {
     manager.load_looking(options::check, own_addresses, machine::look)
 }

@@ -150,7 +150,7 @@ impl Events {
         assert_eq!(fields["transfer-encoding"], "chunked");
         let mut events = Self { reader, text: String::new(), last_id: String::new() };
         while events.last_id.is_empty() {
-            events.block().expect("no first id");
+            assert!(events.block().is_some(), "no first id");
         }
         Ok(events)
     }
@@ -168,8 +168,8 @@ impl Events {
         length > 0
     }
 
-    /// The next block of lines, with its event if it is one; none at the end.
-    fn block(&mut self) -> Option<Option<Told>> {
+    /// The next block of lines; none at the end.
+    fn block(&mut self) -> Option<String> {
         let end = loop {
             if let Some(end) = self.text.find("\n\n") {
                 break end;
@@ -183,15 +183,17 @@ impl Events {
         if let Some(id) = field("id: ") {
             self.last_id = id;
         }
-        let data = field("data: ").map(|data| serde_json::from_str(&data).unwrap());
-        Some(data.map(|data| Told { event: field("event: ").unwrap(), data }))
+        Some(block)
     }
 
     /// The next event; none where the stream has ended.
     pub fn next(&mut self) -> Option<Told> {
         loop {
-            if let Some(told) = self.block()? {
-                return Some(told);
+            let block = self.block()?;
+            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+            if let Some(data) = field("data: ") {
+                let event = field("event: ").unwrap().to_owned();
+                return Some(Told { event, data: serde_json::from_str(data).unwrap() });
             }
         }
     }

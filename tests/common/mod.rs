@@ -3,7 +3,6 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this")]
 
-pub mod api;
 pub mod cable;
 pub mod crowd;
 pub mod dhcp;

@@ -14,7 +14,7 @@ use super::Outcome;
 use super::proposal::{self, Facts};
 use crate::supervisor::say;
 
-/// The kernel's table of IPv4 routes (proc(5)).
+/// The kernel's table of IPv4 routes (`/proc/net/route`, proc(5)).
 const ROUTES: &str = "/proc/net/route";
 /// The name servers and the domain of this machine (resolv.conf(5)).
 const RESOLVER: &str = "/etc/resolv.conf";
@@ -146,7 +146,7 @@ fn domain(resolver: &str) -> Option<String> {
         first.and_then(|_| words.next()).map(|name| name.trim_end_matches('.').to_owned())
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    let last = resolver.lines().rev().find_map(name)?;
+    let last = resolver.lines().filter_map(name).next_back()?;
     (!last.is_empty() && last.chars().all(plain)).then_some(last)
 }
 
