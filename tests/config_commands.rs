@@ -172,6 +172,21 @@ fn mistaken_configuration_is_not_shown() {
 }
 
 #[test]
+fn what_runs_is_shown_whatever_the_file_says_by_now_and_remembered_when_it_has_ended() {
+    let daemon = Daemon::start(common::ECHO);
+    daemon.write_config(&format!("{}logging: {{}}\n", common::ECHO.replace("port: 0", "port: 9999")));
+    let running = daemon.run_ok(&["config", "show", "--running", "--origin"]);
+    let line = running.lines().find(|line| line.starts_with("  port: ")).unwrap();
+    assert!(line.starts_with("  port: 0 ") && line.ends_with("config.yaml:4"), "{line}");
+    daemon.write_config(common::ECHO);
+    assert_eq!(daemon.run_ok(&["config", "show"]), daemon.run_ok(&["config", "show", "--running"]));
+    daemon.run_ok(&["stop"]);
+    let last = daemon.run(&["config", "show", "--running", "--origin"]);
+    assert!(String::from_utf8_lossy(&last.stderr).contains("not running: this is what was in force last"));
+    assert_eq!(stdout(&last), running);
+}
+
+#[test]
 fn what_never_ran_is_not_shown_as_running() {
     let daemon = Daemon::prepare("dhcp: {enabled: false}\n");
     let output = daemon.run(&["config", "show", "--running"]);
@@ -370,6 +385,10 @@ fn schema_and_daemon_agree_about_every_key() {
             if number >= certain.len() && !(number + turn).is_multiple_of(6) {
                 continue;
             }
+            // A list in a list of one is more than the codec of options looks at.
+            if is_option && *value == certain[1] {
+                continue;
+            }
             let document = with(&base, place, value);
             let accepted = accepts(&document);
             let must_refuse = !accepted && number < certain.len() && !is_option;
@@ -382,7 +401,8 @@ fn schema_and_daemon_agree_about_every_key() {
         sections.pop();
         sections.push("no_such_key".to_owned());
         let document = with(&base, &sections, &json!(1));
-        if !accepts(&document) {
+        // Within an option the codec knows what a schema does not.
+        if !is_option && !accepts(&document) {
             cases.push((sections.join("."), false));
             documents.push(document);
         }

@@ -8,11 +8,14 @@
 mod common;
 
 use std::fs;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 
 use common::{BINARY, Namespace, has, is_root};
+use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
 use tempfile::TempDir;
 
 /// A command of the page and what follows it.
@@ -100,11 +103,11 @@ fn all_fit(shown: &[String], lines: &[String]) -> bool {
     }
 }
 
-/// A root shell on a machine of its own.
+/// A root shell on a machine of its own. What it prints goes to a terminal: people see other tables than pipes.
 struct Machine {
     shell: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    output: BufReader<File>,
     _folder: TempDir,
 }
 
@@ -124,17 +127,23 @@ impl Machine {
             grep -q ^echo-daemon: /etc/passwd || echo 'echo-daemon:x:791:791::/nonexistent:/bin/false' >> /etc/passwd
             grep -q ^echo-daemon: /etc/group || echo 'echo-daemon:x:791:' >> /etc/group
             export PATH={here}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-            unset ECHO_DAEMON_CONFIG; export LC_ALL=C.UTF-8; cd /root"
+            unset ECHO_DAEMON_CONFIG; export LC_ALL=C.UTF-8 TERM=dumb; cd /root"
         );
+        let size = Winsize { ws_row: 50, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 };
+        let terminal = openpty(&size, None).unwrap();
+        let mut settings = tcgetattr(&terminal.slave).unwrap();
+        // Lines end as the programs end them.
+        settings.output_flags.remove(OutputFlags::OPOST);
+        tcsetattr(&terminal.slave, SetArg::TCSANOW, &settings).unwrap();
         let mut shell = namespace
             .command("unshare")
             .args(["--mount", "--propagation", "private", "bash", "--noprofile", "--norc"])
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(Stdio::from(terminal.slave))
             .spawn()
             .unwrap();
         let input = shell.stdin.take().unwrap();
-        let output = BufReader::new(shell.stdout.take().unwrap());
+        let output = BufReader::new(File::from(terminal.master));
         let mut machine = Self { shell, input, output, _folder: folder };
         let said = machine.run(&set_up);
         assert!(said.is_empty(), "{said:?}");

@@ -67,7 +67,7 @@ impl Histogram {
         }
     }
 
-    /// Where it stands in `/v1/stats` ([`super::document`]).
+    /// Where it stands in `/v1/stats` (`stats::document`).
     pub const fn place(self) -> &'static str {
         match self {
             Self::DhcpResponse => "dhcp.latency.response",

@@ -27,7 +27,7 @@ macro_rules! cells {
                 match self { $($(Self::$cell => $help,)+)+ }
             }
 
-            /// Where the family stands in `/v1/stats` ([`super::document`]).
+            /// Where the family stands in `/v1/stats` (`stats::document`).
             pub const fn place(self) -> &'static str {
                 match self { $($(Self::$cell => $place,)+)+ }
             }
