@@ -28,6 +28,9 @@ fn the_configuration_is_read_with_its_tag_and_its_origins() {
     assert_eq!(origins["tcp.port"]["source"], "file");
     assert_eq!(origins["tcp.port"]["line"], 4, "{origins}");
     assert_eq!(control(&daemon, "GET", "/v1/config/overlay").json(), json!({}));
+    let schema = control(&daemon, "GET", "/v1/config/schema");
+    let printed: Value = serde_json::from_str(&daemon.run_ok(&["config", "schema"])).unwrap();
+    assert_eq!((schema.status, schema.json()), (200, printed));
 }
 
 #[test]

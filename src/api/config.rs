@@ -6,6 +6,7 @@
 //! | `PATCH /v1/config` | a merge patch (RFC 7396) for main to check and apply (`patch`) |
 //! | `GET /v1/config/origins` | where each value was said |
 //! | `GET /v1/config/overlay` | what the API has set |
+//! | `GET /v1/config/schema` | the JSON Schema of a configuration file |
 //! | `POST /v1/config/check` | says what would be wrong with a configuration (`check`) |
 
 mod check;
@@ -25,7 +26,11 @@ use super::State;
 use super::openapi::{Operation, Routes};
 use super::problem::Problem;
 use super::query::Query;
-use crate::config::Place;
+use crate::config::{self, Place};
+use crate::protocol::options;
+
+/// The media type of a JSON Schema.
+const SCHEMA: &str = "application/schema+json";
 
 /// Adds the routes of this file.
 pub fn routes(routes: Routes) -> Routes {
@@ -60,7 +65,15 @@ pub fn routes(routes: Routes) -> Routes {
     let show_overlay = Operation::get("/v1/config/overlay", "configuration", "What the API has set")
         .describes("The values of every `PATCH` so far. A patch with `null` takes one of them back.")
         .answers_with(200, "application/json", set, "The values.");
-    let routes = routes.add(show_config, show).add(show_origins, origins).add(show_overlay, overlay);
+    let schema_of_file =
+        Operation::get("/v1/config/schema", "configuration", "The JSON Schema of a configuration file")
+            .describes("For editors; what `config schema` prints.")
+            .answers_with(200, SCHEMA, json!({"type": "object"}), "The schema.");
+    let routes = routes
+        .add(schema_of_file, schema)
+        .add(show_config, show)
+        .add(show_origins, origins)
+        .add(show_overlay, overlay);
     check::routes(patch::routes(routes))
 }
 
@@ -94,4 +107,11 @@ pub async fn overlay(
 ) -> Result<Response, Problem> {
     Query::read(request.uri().query(), &[])?;
     Ok(Json(state.loaded.overlay.values()).into_response())
+}
+
+/// Answers `GET /v1/config/schema`.
+pub async fn schema(request: Request) -> Result<Response, Problem> {
+    Query::read(request.uri().query(), &[])?;
+    let schema = config::schema(options::schema::definitions());
+    Ok(([(header::CONTENT_TYPE, SCHEMA)], schema.to_string()).into_response())
 }
