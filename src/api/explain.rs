@@ -31,7 +31,7 @@ const PARAMETERS: &[Parameter] = &[
     ),
     Parameter::new(
         "option",
-        Kind::Text,
+        Kind::Pattern("^[^=]+="),
         "An option that it sends, by number or name: `60=PXEClient`, `61=0x01aabb`, `host-name=box`.",
     )
     .repeated(),

@@ -41,6 +41,8 @@ pub enum Kind {
     Ipv4,
     /// `true` or `false`.
     Flag,
+    /// A time as in RFC 3339. The reader of the resource reads it, and may understand more.
+    Time,
     /// A whole number within these bounds.
     Number {
         /// The least.
@@ -78,6 +80,7 @@ impl Parameter {
             Kind::Text => json!({"type": "string", "maxLength": VALUE_MAX_BYTES}),
             Kind::Ipv4 => json!({"type": "string", "format": "ipv4"}),
             Kind::Flag => json!({"type": "boolean"}),
+            Kind::Time => json!({"type": "string", "format": "date-time"}),
             Kind::Number { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
             Kind::Choice(words) => json!({"type": "string", "enum": words}),
             Kind::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
@@ -88,7 +91,7 @@ impl Parameter {
     /// Why `value` cannot be its value.
     fn complaint(&self, value: &str) -> Option<String> {
         match self.kind {
-            Kind::Text | Kind::Pattern(_) => None,
+            Kind::Text | Kind::Time | Kind::Pattern(_) => None,
             Kind::Ipv4 => {
                 value.parse::<std::net::Ipv4Addr>().err().map(|_| "is not an IPv4 address".to_owned())
             }

@@ -80,6 +80,8 @@ impl From<config::Problem> for Found {
 pub(super) fn routes(routes: Routes) -> Routes {
     let document = json!({"type": "object", "example": {"logging": {"log_level": "DEBUG"}}});
     let text = json!({"type": "string", "description": "The text of a configuration file."});
+    // Whatever YAML it is: the answer says what is wrong with it.
+    let yaml = json!({"description": "A configuration file."});
     let operation = Operation::post("/v1/config/check", "configuration", "Say what is wrong with a configuration")
         .describes(
             "The body is a whole configuration; the media type tells its format: YAML, JSON, or INI as `text/plain`. \
@@ -87,7 +89,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
              their form; no file is opened. It is 200 whether it is valid or not; a body that is said to be JSON and is none gets 400.",
         )
         .takes("application/json", document)
-        .takes("application/yaml", text.clone())
+        .takes("application/yaml", yaml)
         .takes("text/plain", text)
         .answers::<Checked>(200, "The verdict.");
     routes.add(operation, run)

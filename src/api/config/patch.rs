@@ -29,10 +29,10 @@ pub(super) fn routes(routes: Routes) -> Routes {
         "type": "object",
         "description": "A merge patch (RFC 7396) of the configuration. null takes back what the API has set before.",
         "properties": {
-            "logging": {"type": "object"},
-            "tcp": {"type": "object"},
-            "udp": {"type": "object"},
-            "dhcp": {"type": "object"},
+            "logging": {"type": ["object", "null"]},
+            "tcp": {"type": ["object", "null"]},
+            "udp": {"type": ["object", "null"]},
+            "dhcp": {"type": ["object", "null"]},
         },
         "example": {"logging": {"log_level": "DEBUG"}},
     });
@@ -59,9 +59,11 @@ async fn run(
 ) -> Result<Response, Problem> {
     Query::read(request.uri().query(), &[])?;
     body::media_type(request.headers(), &MEDIA_TYPES, header::HeaderName::from_static("accept-patch"))?;
-    let tag = expected(request.headers(), &state.loaded.effective.tag())?;
+    let headers = request.headers().clone();
     let text = body::read(request, body::SMALL).await?;
     let patch = Value::Object(body::json_object(&text)?).to_string();
+    // What would be refused anyway is not refused for its tag (RFC 9110 §13.2.1).
+    let tag = expected(&headers, &state.loaded.effective.tag())?;
     // One byte lies between the two.
     let room = MAX_TEXT - 1 - tag.len();
     if patch.len() > room {

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName};
 use super::super::problem::Problem;
 
 /// What such a field looks like, for the description of the API.
-pub(super) const PATTERN: &str = r#"^(\*|(W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)$"#;
+pub(super) const PATTERN: &str = r#"^(\*|((W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)?)$"#;
 
 /// What such a field names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +69,9 @@ pub(super) fn lists(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags
     }
     match (any, tags.is_empty()) {
         (true, true) => Ok(Some(Tags::Any)),
-        (false, false) => Ok(Some(Tags::These(tags))),
-        _ => Err(wrong()),
+        // None at all is a list, too, which nothing fits (§5.6.1.2).
+        (false, _) => Ok(Some(Tags::These(tags))),
+        (true, false) => Err(wrong()),
     }
 }
 
@@ -101,6 +102,7 @@ mod tests {
     fn lists_are_read_whole() {
         assert_eq!(of(&[]), Ok(None));
         assert_eq!(of(&["*"]), Ok(Some(Tags::Any)));
+        assert_eq!(of(&[""]), Ok(Some(Tags::These(Vec::new()))));
         let tags = of(&["\"a,b\" ,, W/\"c\",", "\"\""]).unwrap().unwrap();
         assert_eq!(tags, Tags::These(vec!["\"a,b\"".into(), "W/\"c\"".into(), "\"\"".into()]));
         assert_eq!(tags.strong().collect::<Vec<_>>(), ["\"a,b\"", "\"\""]);
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_refused() {
-        for wrong in ["", "a", "\"a", "\"a\" \"b\"", "*, \"a\"", "W/a", "\"a b\"", "w/\"a\""] {
+        for wrong in ["a", "\"a", "\"a\" \"b\"", "*, \"a\"", "W/a", "\"a b\"", "w/\"a\""] {
             assert!(of(&[wrong]).is_err(), "{wrong}");
         }
     }

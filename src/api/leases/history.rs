@@ -51,7 +51,7 @@ struct HeldView {
 const PARAMETERS: &[Parameter] = &[
     Parameter::new(
         "at",
-        Kind::Text,
+        Kind::Time,
         "Only who held it then: 2026-11-01T12:00:00Z; without Z in the daemon's local time.",
     ),
     Parameter::new("limit", Kind::Number { min: 1, max: 1000 }, "Intervals in an answer at most; else 100."),
