@@ -162,7 +162,12 @@ fn every_command_shown_in_the_documentation_parses() {
         for (number, block, line) in lines(&text) {
             let place = format!("{}:{number}", page.display());
             let found: Vec<Vec<String>> = match block {
-                Some("sh" | "console") => command(line).into_iter().collect(),
+                Some("sh") => command(line).into_iter().collect(),
+                // What follows no prompt is what the command printed.
+                Some("console") => {
+                    let typed = line.strip_prefix("$ ").or_else(|| line.strip_prefix("client$ "));
+                    typed.and_then(command).into_iter().collect()
+                }
                 Some(_) => Vec::new(),
                 None => spans(line).filter_map(command).collect(),
             };

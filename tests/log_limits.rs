@@ -58,7 +58,7 @@ fn flood_of_rubbish_is_limited_over_all_workers_and_every_packet_is_told_of() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for sent in 1..=PACKETS {
         socket.send_to(b"rubbish", ("127.0.0.1", port)).unwrap();
-        if sent % 100 == 0 {
+        if sent % 250 == 0 {
             // Never more at once than the socket holds.
             eventually("the packets to be read", || (dropped(&daemon) >= sent).then_some(()));
         }
@@ -68,7 +68,8 @@ fn flood_of_rubbish_is_limited_over_all_workers_and_every_packet_is_told_of() {
     socket.send_to(&[0xff; 400], ("127.0.0.1", port)).unwrap();
     daemon.wait_log(&["DHCP_LEASE_GRANTED"]);
     daemon.wait_log(&["DHCP_PACKET_DROPPED", "reason=not-a-request"]);
-    let all = dropped(&daemon);
+    let all = PACKETS + 1;
+    eventually("all packets to be counted", || (dropped(&daemon) == all).then_some(()));
     stop(&daemon);
     let log = lines(&daemon.log());
     let (logged, suppressed) = count(&log, "DHCP_PACKET_DROPPED");
