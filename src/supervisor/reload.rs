@@ -65,6 +65,11 @@ impl Wishes {
         Ok(())
     }
 
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// The oldest one.
     pub(super) fn take(&mut self) -> Option<Wish> {
         self.list.pop_front()

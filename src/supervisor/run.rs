@@ -57,7 +57,9 @@ impl Supervisor {
         // What cannot be acted on now must not wake us.
         let interfaces = self.interfaces_due.filter(|_| self.transition.is_none() && !self.is_stopping());
         let file = self.watcher.as_ref().and_then(Watcher::deadline).filter(|_| self.transition.is_none());
-        let deadlines = [self.transition_deadline(), self.stop_deadline(), interfaces, file];
+        // One that was refused at once leaves the next one waiting.
+        let wish = (self.transition.is_none() && !self.wishes.is_empty()).then_some(now);
+        let deadlines = [self.transition_deadline(), self.stop_deadline(), interfaces, file, wish];
         let restarts = self.restarts.iter().map(|restart| restart.at).filter(|_| !self.is_switching());
         let kills = self.children.iter().filter_map(|child| child.kill_at);
         let next = deadlines.into_iter().flatten().chain(restarts).chain(kills).min();

@@ -231,7 +231,7 @@ mod tests {
             }
             let path = mounted.join("state");
             replace(&path, b"old", 0o600).unwrap();
-            let error = replace(&path, &[b'x'; 1 << 20], 0o600).unwrap_err();
+            let error = replace(&path, &vec![b'x'; 1 << 20], 0o600).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
             assert_eq!(read_owned(&path, 100).unwrap().unwrap(), b"old");
             assert_eq!(names(&mounted), ["state"]);

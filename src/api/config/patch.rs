@@ -17,12 +17,10 @@ use super::super::query::Query;
 use super::super::reload::{self, Applied, NoVerdict};
 use super::super::{State, body};
 use super::tag::{self, Tags};
-use crate::workers::{MAX_TEXT, Patch, Word};
+use crate::workers::{MAX_TEXT, Patch, STALE, Word};
 
 /// What a patch may come as; the first is the one for it.
 const MEDIA_TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
-/// How main's refusal begins where the tag is not that of the configuration in force.
-const STALE: &str = "stale: ";
 
 pub(super) fn routes(routes: Routes) -> Routes {
     let patch = json!({
