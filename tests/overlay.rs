@@ -99,7 +99,7 @@ fn patch_and_reloads_at_once_each_get_their_own_verdict() {
         }
     });
     let last = value(&daemon, "/tcp/max_clients").as_u64().unwrap();
-    assert!((100..108).contains(&last) && last % 2 == 0, "{last}");
+    assert!([100, 102, 104, 106].contains(&last), "{last}");
     let kept: Value = serde_json::from_str(&fs::read_to_string(overlay(&daemon)).unwrap()).unwrap();
     assert_eq!(kept, json!({"tcp": {"max_clients": last}}), "what is in force is what is kept");
 }
