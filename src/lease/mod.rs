@@ -73,7 +73,7 @@ pub use past::{Interval, PastFilter, Place, past};
 pub use pools::{Barred, PoolSpec, SubnetSpec, Topology};
 pub use prepare::{prepare, prepare_if_needed};
 pub use probes::{Answered, Finding, PROBE_WORDS, Probes};
-pub use reader::{LeaseRow, ListFilter, Reader, Recorded, list};
+pub use reader::{Reader, Recorded};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
 pub use search::Search;
 pub use snapshot::Snapshot;

@@ -17,52 +17,6 @@ use super::store::{RowRef, StoreError};
 use super::types::{Lease, LeaseEvent, LeaseState, Timestamp};
 use super::when::Times;
 
-/// Which leases, in the order of their addresses; each condition that is there must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListFilter {
-    /// In this state now, by name.
-    pub state: Option<String>,
-    /// Of the subnet of this name.
-    pub subnet: Option<String>,
-    /// Of this address.
-    pub address: Option<Ipv4Addr>,
-    /// With this hardware address, colons between the bytes; the case does not matter.
-    pub mac: Option<String>,
-    /// With this client-id, likewise.
-    pub client_id: Option<String>,
-    /// With this host name; the case does not matter.
-    pub hostname: Option<String>,
-    /// Only addresses above this one: the next page.
-    pub after: Option<Ipv4Addr>,
-    /// At most so many; none: all.
-    pub limit: Option<usize>,
-}
-
-/// A lease for people: the columns of the view `lease_list`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseRow {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// The address, dotted.
-    pub ip: String,
-    /// Hardware address with colons; empty where there is no client.
-    pub mac: String,
-    /// Client-id, hex with colons; empty if it sent none.
-    pub client_id: String,
-    /// Host name, clean text; empty if it sent none.
-    pub hostname: String,
-    /// Subnet.
-    pub subnet: String,
-    /// Pool.
-    pub pool: String,
-    /// Name of the state now.
-    pub state: String,
-    /// Since when, local time.
-    pub starts: String,
-    /// Until when, or when it ended, local time; `never`.
-    pub expires: String,
-}
-
 /// A lease as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
@@ -70,13 +24,6 @@ pub struct Recorded {
     pub lease: Lease,
     /// How often in a row the address was declined.
     pub declines: u8,
-}
-
-/// Lists leases by address.
-pub fn list(path: &Path, filter: &ListFilter) -> Result<Vec<LeaseRow>, StoreError> {
-    let reader = Reader::open(path)?;
-    let convert = |row: &RowRef<'_>| Some(shown(row, reader.times)).filter(|row| filter.admits(row));
-    reader.read(filter.after, filter.limit, &convert)
 }
 
 /// One consistent look at the lease file.
@@ -121,32 +68,19 @@ impl Reader {
         read().map_err(|error| self.error(error))
     }
 
-    /// Leases by address, at most `limit`, only those above `after`.
-    pub fn page(&self, after: Option<Ipv4Addr>, limit: usize) -> Result<Vec<Recorded>, StoreError> {
-        self.read(after, Some(limit), &|row| Some(recorded(row)))
-    }
-
     pub(super) fn error(&self, error: rusqlite::Error) -> StoreError {
         from_sqlite("read", &self.path, error)
     }
 
-    fn read<T>(
-        &self,
-        after: Option<Ipv4Addr>,
-        limit: Option<usize>,
-        convert: &dyn Fn(&RowRef<'_>) -> Option<T>,
-    ) -> Result<Vec<T>, StoreError> {
+    /// Leases by address, at most `limit`, only those above `after`.
+    pub fn page(&self, after: Option<Ipv4Addr>, limit: usize) -> Result<Vec<Recorded>, StoreError> {
         let mut list = Vec::new();
-        if limit == Some(0) {
+        if limit == 0 {
             return Ok(list);
         }
         let mut take = |row: &RowRef<'_>| {
-            list.extend(convert(row));
-            if limit.is_some_and(|limit| list.len() >= limit) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            list.push(recorded(row));
+            if list.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         walk(&self.connection, behind(after), Ipv4Addr::BROADCAST, &mut take)
             .map_err(|error| self.error(error))?;
@@ -250,36 +184,6 @@ impl Lease {
 
 pub(super) fn state_at(state: LeaseState, expires: Timestamp, now: Timestamp) -> LeaseState {
     if state == LeaseState::Active && expires < now { LeaseState::Expired } else { state }
-}
-
-fn shown(row: &RowRef<'_>, times: Times) -> LeaseRow {
-    let client = &row.client;
-    LeaseRow {
-        address: row.address,
-        ip: row.address.to_string(),
-        mac: client.hardware.to_string(),
-        client_id: client.client_id.map(colons).unwrap_or_default(),
-        hostname: client.hostname.map(|name| clean(name).into_owned()).unwrap_or_default(),
-        subnet: row.subnet.to_owned(),
-        pool: row.pool.to_owned(),
-        state: state_at(row.state, row.expires, times.now).name().to_owned(),
-        starts: times.local(row.starts),
-        expires: times.local(row.expires),
-    }
-}
-
-impl ListFilter {
-    fn admits(&self, row: &LeaseRow) -> bool {
-        let is = |wanted: &Option<String>, value: &str| {
-            wanted.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(value))
-        };
-        is(&self.state, &row.state)
-            && self.subnet.as_ref().is_none_or(|subnet| *subnet == row.subnet)
-            && self.address.is_none_or(|address| address == row.address)
-            && is(&self.mac, &row.mac)
-            && is(&self.client_id, &row.client_id)
-            && is(&self.hostname, &row.hostname)
-    }
 }
 
 /// Text that may be shown anywhere: what is not printable, and the backslash itself, is written `\\xNN`.

@@ -3,10 +3,9 @@
 use clap::Args;
 
 use super::sheet::{self, LookArgs};
-use super::{Done, unknown_subnet};
+use super::{Done, bytes, unknown_subnet};
 use crate::config::Config;
-use crate::lease::LeaseState;
-use crate::lease::reader::{self, LeaseRow, ListFilter};
+use crate::lease::{LeaseState, LeaseView, Reader, Search, Times};
 
 /// Which leases, and how they are shown.
 #[derive(Debug, Args)]
@@ -23,9 +22,9 @@ pub(in crate::cli) struct ListArgs {
     #[arg(long, value_name = "MAC", value_parser = super::mac)]
     mac: Option<String>,
     /// Only leases of this client-id, hex with colons
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = super::hex)]
     client_id: Option<String>,
-    /// Only leases of this host name
+    /// Only leases of this host name; * stands for any text
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 }
@@ -36,46 +35,46 @@ const HEADS: [&str; 9] =
     ["ip", "mac", "client_id", "hostname", "subnet", "pool", "state", "starts", "expires"];
 
 pub(super) fn run(config: &Config, args: &ListArgs) -> Done {
-    let mut filter = ListFilter {
-        state: args.state.clone(),
+    let mut search = Search {
+        state: args.state.as_deref().and_then(LeaseState::from_name),
         subnet: args.subnet.clone(),
-        mac: args.mac.clone(),
-        client_id: args.client_id.clone(),
+        mac: args.mac.as_deref().map(bytes),
+        client_id: args.client_id.as_deref().map(bytes),
         hostname: args.hostname.clone(),
-        limit: Some(PAGE),
-        ..ListFilter::default()
+        limit: PAGE,
+        ..Search::default()
     };
+    let page = |search: &Search| search.run(&Reader::open(&config.dhcp.store.path)?);
     // Read before anything is written, so that a failure leaves no half of an answer.
-    let mut rows = reader::list(&config.dhcp.store.path, &filter)?;
-    if let (true, Some(name)) = (rows.is_empty(), &args.subnet)
+    let mut found = page(&search)?;
+    if let (true, Some(name)) = (found.leases.is_empty() && found.next.is_none(), &args.subnet)
         && !config.dhcp.subnets.iter().any(|subnet| subnet.name.as_str() == name)
     {
         return Err(unknown_subnet(config, name));
     }
     let mut sheet = sheet::open(&args.look, &HEADS, "lease")?;
     loop {
-        for row in &rows {
-            sheet.row(&cells(row))?;
+        for lease in &found.leases {
+            sheet.row(&cells(&LeaseView::new(lease, found.times, Times::local)))?;
         }
-        match rows.last() {
-            Some(last) if rows.len() == PAGE => filter.after = Some(last.address),
-            _ => break,
+        if found.next.is_none() {
+            return Ok(sheet.end()?);
         }
-        rows = reader::list(&config.dhcp.store.path, &filter)?;
+        search.after = found.next;
+        found = page(&search)?;
     }
-    Ok(sheet.end()?)
 }
 
-fn cells(row: &LeaseRow) -> [&str; HEADS.len()] {
+fn cells(lease: &LeaseView) -> [&str; HEADS.len()] {
     [
-        &row.ip,
-        &row.mac,
-        &row.client_id,
-        &row.hostname,
-        &row.subnet,
-        &row.pool,
-        &row.state,
-        &row.starts,
-        &row.expires,
+        &lease.ip,
+        &lease.mac,
+        &lease.client_id,
+        &lease.hostname,
+        &lease.subnet,
+        &lease.pool,
+        &lease.state,
+        &lease.starts,
+        &lease.expires,
     ]
 }

@@ -146,12 +146,25 @@ fn owner(path: &Path) -> Option<String> {
 
 /// Six bytes of a hardware address (or as many as another medium has), in hex, as the lease file writes them.
 fn mac(text: &str) -> Result<String, String> {
+    hex(text)
+        .ok()
+        .filter(|mac| (2..=16).contains(&mac.split(':').count()))
+        .ok_or_else(|| "no hardware address; write 00:11:22:33:44:55".to_owned())
+}
+
+/// Hex with something between the bytes, in one spelling: `00:1a`.
+fn hex(text: &str) -> Result<String, String> {
     let bytes: Vec<&str> = text.split([':', '-']).collect();
     let is_byte = |byte: &&str| matches!(byte.len(), 1 | 2) && byte.bytes().all(|b| b.is_ascii_hexdigit());
-    if !(2..=16).contains(&bytes.len()) || !bytes.iter().all(is_byte) {
-        return Err("no hardware address; write 00:11:22:33:44:55".to_owned());
+    if !bytes.iter().all(is_byte) {
+        return Err("no hex with colons; write 01:00:11:22:33:44:55".to_owned());
     }
     Ok(bytes.iter().map(|byte| format!("{:0>2}", byte.to_lowercase())).collect::<Vec<_>>().join(":"))
+}
+
+/// What [`hex`] has made of it, as bytes.
+fn bytes(hex: &str) -> Vec<u8> {
+    hex.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
 }
 
 /// A name that the configuration lacks is a mistake, unless leases of a former subnet bear it: then rows come.
