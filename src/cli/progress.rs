@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 /// Between two looks of the line.
 const EVERY: Duration = Duration::from_millis(100);
-/// Work that takes less needs no last line.
-const LONG: Duration = Duration::from_secs(1);
 /// To the start of the line, and away with what stands there (ECMA-48: EL).
 const CLEAR: &str = "\r\u{1b}[K";
 
@@ -41,10 +39,10 @@ impl Progress {
         }
     }
 
-    /// All is done: the last line, where the work was long enough for anybody to ask.
+    /// All is done: the last line.
     pub(super) fn finish(mut self) {
         self.clear();
-        if self.on && self.began.elapsed() >= LONG {
+        if self.on {
             let _ = writeln!(io::stderr(), "{}", self.line(self.began.elapsed()));
         }
     }

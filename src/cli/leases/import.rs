@@ -66,7 +66,7 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
         refused(report(&file, word, &mistakes))
     })?;
     leases.commit()?;
-    progress.finish();
+    drop(progress);
     if args.json {
         let counts = json!({ "imported": done.new, "updated": done.updated, "unchanged": done.unchanged });
         return say_json(&counts).map_err(refused);
