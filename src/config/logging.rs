@@ -7,8 +7,8 @@ use daemon_utils::log::Rate;
 use log::LevelFilter;
 
 use super::daemon::Paths;
-use super::leaf::{Facility, RateLimit, SyslogAddress};
 use super::model::{JsonLog, Logging, SyslogLog};
+use super::outputs::{Facility, RateLimit, SyslogAddress};
 use super::section::{Section, nearest};
 use super::units::{Size, show_size};
 use crate::events::Event;

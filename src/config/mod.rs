@@ -7,7 +7,7 @@
 //! |---|---|
 //! | read the sources | `sources`: `file` with its `formats`, `environment`, `flag`; `overlay`; one spelling for all: `spelling` |
 //! | merge them, remember where each value came from | `layers`, `tree`, `places` |
-//! | read every key into its type, go on after an error, name unknown keys | `section`, `leaf`, `address`, `identity`, `field`, `units` |
+//! | read every key into its type, go on after an error, name unknown keys | `section`, `sound`, `leaf`, `address`, `identity`, `field`, `outputs`, `units` |
 //! | one file for the sections that belong together | `daemon`, `logging`, `echo`, `dhcp`, `common`, `class`, `security`, `subnet`, `host` |
 //! | check the sections against each other | `checks` |
 //! | show what is wrong, and what may have been meant | `report`, `mistyped` |
@@ -44,6 +44,7 @@ mod logging;
 pub mod mistyped;
 pub mod model;
 pub mod network;
+mod outputs;
 mod overlay;
 pub mod pattern;
 mod places;
@@ -53,6 +54,7 @@ mod restart;
 mod schema;
 mod section;
 mod security;
+mod sound;
 mod sources;
 mod spelling;
 mod subnet;

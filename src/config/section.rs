@@ -6,7 +6,7 @@
 //! section each.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
@@ -17,6 +17,7 @@ use super::document::Document;
 use super::leaf::{Fault, Leaf, list_of, or_null};
 use super::places::Places;
 use super::report::{Problem, Severity};
+use super::sound::Wrong;
 use super::{spelling, tree};
 
 /// How alike two keys must be for one to be offered as what was meant (Jaro-Winkler, 0 to 1).
@@ -30,36 +31,6 @@ pub(super) struct Reader<'a> {
     problems: RefCell<Vec<Problem>>,
     wrong: RefCell<Wrong>,
     book: Book,
-}
-
-/// Where errors are, so that asking costs as much as a key has parts, however many there are.
-#[derive(Default)]
-struct Wrong {
-    /// The keys of errors.
-    at: HashSet<String>,
-    /// These and all sections around them.
-    around: HashSet<String>,
-}
-
-impl Wrong {
-    fn note(&mut self, key: &str) {
-        for outer in itself_and_around(key) {
-            if !self.around.insert(outer.to_owned()) {
-                // What lies further out was noted with it.
-                break;
-            }
-        }
-        self.at.insert(key.to_owned());
-    }
-
-    fn touches(&self, key: &str) -> bool {
-        self.around.contains(key) || itself_and_around(key).any(|outer| self.at.contains(outer))
-    }
-}
-
-/// `a.b[0]`, `a.b`, `a`.
-fn itself_and_around(key: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(key), |inner| inner.get(..inner.rfind(['.', '['])?))
 }
 
 impl<'a> Reader<'a> {
