@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::proc::{all_gone, another, descriptors, family, field, named};
 use common::traffic::Connection;
-use common::{ALL, Daemon, ECHO, eventually, is_alive, signal, title};
+use common::{ALL, Daemon, ECHO, eventually, is_alive, signal, text, title};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -295,4 +295,38 @@ fn a_caller_that_goes_away_does_not_take_the_daemon_with_it() {
     caller.wait().unwrap();
     daemon.wait_log(&["DAEMON_READY"]);
     Connection::open(daemon.endpoint("tcp")).unwrap().ping(b"hello").unwrap();
+}
+
+#[test]
+fn start_right_after_main_was_killed_succeeds() {
+    let daemon = Daemon::start(ALL);
+    for _ in 0..5 {
+        // Nobody waits for the end of main, nor for that of its workers, who hold the sockets.
+        signal(daemon.pid(), Signal::SIGKILL);
+        daemon.run_ok(&["start"]);
+    }
+}
+
+#[test]
+fn fifo_in_the_place_of_a_file_keeps_nobody_waiting() {
+    let daemon = Daemon::prepare("");
+    let token = daemon.folder.path().join("token");
+    fs::write(&token, "secret\n").unwrap();
+    let file = common::BASE.replace("api: {listen: null}", "api: {listen: null, token_file: token}");
+    fs::write(&daemon.config, format!("{file}{ECHO}")).unwrap();
+    daemon.run_ok(&["start"]);
+    let fifo = |path: &std::path::Path| {
+        fs::remove_file(path).unwrap();
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    };
+    fifo(&token);
+    let refused = daemon.run(&["reload"]);
+    assert!(text(&refused).contains("it is no regular file"), "{}", text(&refused));
+    let config = fs::read(&daemon.config).unwrap();
+    fifo(&daemon.config);
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_log(&["CONFIG_REFUSED", "this is no regular file"]);
+    assert!(text(&daemon.run(&["check"])).contains("this is no regular file"));
+    fs::remove_file(&daemon.config).unwrap();
+    fs::write(&daemon.config, config).unwrap();
 }

@@ -209,10 +209,14 @@ pub fn run() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     };
-    outcome.unwrap_or_else(|reason| {
-        style::complain(&format!("echo-daemon: {reason}"));
-        ExitCode::FAILURE
-    })
+    match outcome {
+        Ok(_) if crate::supervisor::output_lost() => ExitCode::FAILURE,
+        Ok(code) => code,
+        Err(reason) => {
+            style::complain(&format!("echo-daemon: {reason}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// What a command comes back with: its exit code, or the reason of its failure.

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use daemon_utils::log::harmless;
 
 /// What a piece of text says by its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +72,10 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !is_mark(*c)).collect()
 }
 
-/// A text as it is printed.
+/// A text as it is printed. Only the marks become sequences for the terminal; any in the text itself are written out.
 pub(super) fn paint(text: &str, colours: bool) -> String {
     if !colours {
-        return plain(text);
+        return harmless(&plain(text)).into_owned();
     }
     let mut painted = String::with_capacity(text.len() + 64);
     for c in text.chars() {
@@ -83,7 +84,7 @@ pub(super) fn paint(text: &str, colours: bool) -> String {
         } else if c == END {
             painted += &anstyle::Reset.render().to_string();
         } else {
-            painted.push(c);
+            painted += &harmless(c.encode_utf8(&mut [0; 4]));
         }
     }
     painted
@@ -96,7 +97,7 @@ pub(super) fn on_stdout() -> bool {
 
 /// Prints a marked text on standard output. Nobody may be there to read it, which is no failure.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(io::stdout(), "{}", paint(text, on_stdout()));
+    crate::supervisor::say(&paint(text, on_stdout()));
 }
 
 /// Prints problems and errors on standard error, their key words in colour.

@@ -2,9 +2,10 @@
 //!
 //! Owns every reason for which a file as a whole is refused; knows no key. Called by the sources.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
+use daemon_utils::state_file;
 use figment::value::Dict;
 
 use super::formats::{Format, SyntaxError};
@@ -73,14 +74,12 @@ fn read_text(name: &Path, path: &Path) -> Result<String, Report> {
         }
         problem
     };
-    let file = std::fs::File::open(path).map_err(|error| failed("the file could not be opened", error))?;
-    if file.metadata().is_ok_and(|data| data.is_dir()) {
-        return Err(Problem::of_file(name, "this is a folder, not a file").into());
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed("the file could not be read", error))?;
+    let mut bytes = state_file::read_regular(path, FILE_MAX_BYTES + 1).map_err(|error| {
+        if error.kind() == ErrorKind::InvalidData {
+            return Problem::of_file(name, error.to_string().replacen("it is", "this is", 1));
+        }
+        failed("the file could not be read", error)
+    })?;
     if bytes.len() as u64 > FILE_MAX_BYTES {
         return Err(Problem::of_file(name, format!("the file is larger than {FILE_MAX_BYTES} bytes")).into());
     }

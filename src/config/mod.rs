@@ -237,7 +237,7 @@ impl ConfigManager {
         }
         match Overlay::read(&state_dir) {
             Ok(overlay) => Ok((overlay, Vec::new())),
-            Err(Unreadable::Denied(problem)) => Ok((Overlay::default(), vec![(*problem).as_warning()])),
+            Err(Unreadable::LeftOut(problem)) => Ok((Overlay::default(), vec![(*problem).as_warning()])),
             Err(Unreadable::Wrong(report)) => Err(report),
         }
     }

@@ -21,8 +21,17 @@ use super::{Finding, spelling, tree};
 ///
 /// `dhcp.store.durability` and `.history` are not among them: they guard leases and their history from accidents, and
 /// the api process may end leases by itself. Nor are ports and interfaces: what is served is the API's business.
-const FORBIDDEN: [&str; 6] =
-    ["api", "daemon", "dhcp.store.path", "logging.json.file", "logging.log_file", "logging.syslog.address"];
+/// How much of the log is kept is out of reach because the log tells who used the API.
+const FORBIDDEN: [&str; 8] = [
+    "api",
+    "daemon",
+    "dhcp.store.path",
+    "logging.backup_count",
+    "logging.json.file",
+    "logging.log_file",
+    "logging.max_log_size",
+    "logging.syslog.address",
+];
 
 /// Largest overlay as text, in bytes: some 5000 hosts.
 const MAX_BYTES: usize = 1 << 20;
@@ -103,14 +112,16 @@ impl Overlay {
                 let hint = "take the file away to go back to the other sources";
                 Unreadable::Wrong(Report::new(problems.map(|problem| problem.with_hint(hint)).collect()))
             }),
+            // What nobody could have written but somebody who is not to be believed sets nothing, and stops nothing.
             Err(error) => {
-                let reason = format!("the values that the runtime API has set cannot be read: {error}");
-                let problem = of_file(problem("", reason));
-                if error.kind() == ErrorKind::PermissionDenied {
-                    Err(Unreadable::Denied(Box::new(problem)))
-                } else {
-                    Err(Unreadable::Wrong(problem.into()))
-                }
+                let reason =
+                    format!("the values that the runtime API has set ({}) are left out: {error}", Self::FILE);
+                let problem = problem("", reason);
+                let hint = match error.kind() {
+                    ErrorKind::PermissionDenied => "run this as root, or as the daemon's user",
+                    _ => "look at who put it there, then take it away",
+                };
+                Err(Unreadable::LeftOut(Box::new(of_file(problem.with_hint(hint)))))
             }
         }
     }
@@ -167,8 +178,8 @@ impl From<Overlay> for Map<String, Value> {
 
 /// Why an overlay was not read.
 pub(super) enum Unreadable {
-    /// This user may not read it: a command goes on without.
-    Denied(Box<Problem>),
+    /// It cannot be read, or not believed: the other sources count alone.
+    LeftOut(Box<Problem>),
     /// It is there and cannot be used.
     Wrong(Report),
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use daemon_utils::log::harmless;
 use serde::{Deserialize, Serialize};
 
 /// Longest piece of an offending line that is shown, in characters.
@@ -113,20 +114,21 @@ impl fmt::Display for Place {
 }
 
 impl fmt::Display for Problem {
+    /// Nothing in it steers a terminal, whatever the keys of a file or the names of variables hold.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        write!(f, "{}: ", harmless(&self.place.to_string()))?;
         if self.severity == Severity::Warning {
             f.write_str("warning: ")?;
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", harmless(&self.key))?;
         }
-        f.write_str(&self.reason)?;
+        f.write_str(&harmless(&self.reason))?;
         if let (Place::File { line: Some(line), .. }, Some(text)) = (&self.place, &self.text) {
             write!(f, "\n    {line} | {}", shown(text))?;
         }
         if let Some(hint) = &self.hint {
-            write!(f, "\n  hint: {hint}")?;
+            write!(f, "\n  hint: {}", harmless(hint))?;
         }
         Ok(())
     }
@@ -156,6 +158,15 @@ impl Report {
         problems.sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
         problems.dedup();
         Self { problems }
+    }
+}
+
+impl Report {
+    /// The errors alone: why something was refused.
+    #[must_use]
+    pub fn errors(mut self) -> Self {
+        self.problems.retain(|problem| problem.severity == Severity::Error);
+        self
     }
 }
 

@@ -33,6 +33,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use daemon_utils::daemon::{self, Report, Side};
@@ -62,6 +63,10 @@ use watcher::{Stamp, Watcher};
 /// Longest wait of the caller for the daemon's word; the transition's own deadline comes first.
 const VERDICT_WITHIN: Duration = Duration::from_secs(120);
 
+/// How long the processes of a daemon that was killed may take to be gone; they are dying when a start looks for them.
+const REMAINS_GONE_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// Where the daemon stands.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
@@ -78,6 +83,8 @@ struct Supervisor {
     in_force: InForce,
     privilege: Privilege,
     foreground: bool,
+    /// The one before ended without a clean stop: its processes may still be dying.
+    after_crash: bool,
     shared: Shared,
     signals: Signals,
     /// Reading end of the log socket, kept so that a logger can be replaced.
@@ -145,6 +152,8 @@ pub fn start(
     let file_read = Stamp::of_source(&manager);
     let (loaded, mut warnings) = settings::load_for_start(&manager, last_good)?;
     refuse_if_running(&loaded.config)?;
+    // A clean stop takes the PID file away.
+    let after_crash = matches!(pidfile::holder(&loaded.config.daemon.pid_file), Ok(Holder::Stale));
     let in_force = InForce::of(loaded)?;
     let config = Arc::clone(&in_force.config);
     let privilege = preflight::privilege(&config, &mut warnings).map_err(|error| error.to_string())?;
@@ -169,7 +178,8 @@ pub fn start(
         }
     };
     // From here on the daemon's own words are the report's; nobody reads its stderr.
-    match Supervisor::set_up(manager, file_read, in_force, privilege, foreground) {
+    let start = Start { file_read, foreground, after_crash };
+    match Supervisor::set_up(manager, start, in_force, privilege) {
         Ok(supervisor) => Ok(Started::Ended(supervisor.serve(report, warnings))),
         Err(reason) if foreground => Err(reason),
         Err(reason) => {
@@ -179,8 +189,25 @@ pub fn start(
     }
 }
 
+/// How a start came about.
+struct Start {
+    file_read: Option<Stamp>,
+    foreground: bool,
+    after_crash: bool,
+}
+
+/// Refuses to start beside a daemon that runs. One that was killed just now is waited for.
 fn refuse_if_running(config: &Config) -> Result<(), String> {
-    match find_running(config)? {
+    let deadline = Instant::now() + REMAINS_GONE_WITHIN;
+    let found = loop {
+        match find_running(config)? {
+            Some(Running { pid: Some(pid), .. }) if process::is_ending(pid) && Instant::now() < deadline => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            found => break found,
+        }
+    };
+    match found {
         None => Ok(()),
         Some(Running { pid: Some(pid), .. }) => Err(format!("already running with PID {pid}")),
         Some(Running { pid: None, .. }) => {
@@ -223,10 +250,9 @@ impl Supervisor {
     /// generation.
     fn set_up(
         manager: ConfigManager,
-        file_read: Option<Stamp>,
+        start: Start,
         in_force: InForce,
         privilege: Privilege,
-        foreground: bool,
     ) -> Result<Self, String> {
         let config = Arc::clone(&in_force.config);
         let refuse = |error: PidFileError| with_hint(&error, error.hint());
@@ -267,7 +293,8 @@ impl Supervisor {
                 manager,
                 in_force,
                 privilege,
-                foreground,
+                foreground: start.foreground,
+                after_crash: start.after_crash,
                 sockets: Sockets::default(),
                 pid_file: None,
                 state_lock: None,
@@ -283,7 +310,7 @@ impl Supervisor {
                 wishes: Wishes::default(),
                 watcher: None,
                 overlay_before: None,
-                file_read,
+                file_read: start.file_read,
                 interfaces_due: None,
                 has_orphans: false,
                 strangers: process::children(),
@@ -378,9 +405,24 @@ impl Supervisor {
     }
 }
 
-/// Prints a line on stdout. A reader that has gone away changes nothing of what was done.
+/// Whether something that was to be printed got lost.
+static OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line on stdout. A reader that has gone away changes nothing of what was done; a full disk is told of, and
+/// remembered for the exit code ([`output_lost`]).
 pub fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let mut out = io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+        && !OUTPUT_LOST.swap(true, Ordering::Relaxed)
+    {
+        eprintln!("echo-daemon: could not write: {error}");
+    }
+}
+
+/// Whether [`say`] could not print what it was given.
+pub fn output_lost() -> bool {
+    OUTPUT_LOST.load(Ordering::Relaxed)
 }
 
 /// An error and what to do about it, on a line of its own.

@@ -16,10 +16,10 @@ use super::settings::InForce;
 use super::transition::{Reason, Verdict};
 use super::watcher::{Stamp, Watcher};
 use super::{Supervisor, preflight, settings};
-use crate::config::{Loaded, Running};
+use crate::config::{Loaded, Overlay, Running};
 use crate::event;
 use crate::stats::Counter;
-use crate::workers::{Order, Patch, STALE, logger};
+use crate::workers::{Order, Patch, STALE, UNSAVED, logger};
 
 /// Most wishes that wait, over all who asked.
 const MOST_WAITING: usize = 1024;
@@ -112,9 +112,21 @@ impl Supervisor {
         }
         let askers = wish.askers().to_vec();
         let read = match &wish {
-            Wish::Reload(_) => settings::load(&self.manager).map_err(|report| report.to_string()),
+            // The overlay in force, not the one in the state folder, which belongs to the workers' user.
+            Wish::Reload(_) => self.load(&self.in_force.loaded.overlay),
             Wish::Patch(_, patch) => self.patched(patch),
         };
+        if let (Wish::Patch(..), Ok(loaded)) = (&wish, &read)
+            && (&loaded.overlay, &loaded.document)
+                == (&self.in_force.loaded.overlay, &self.in_force.loaded.document)
+        {
+            let words = Ok(format!("nothing has changed: generation {} is in force", self.generation));
+            for pid in askers {
+                self.tell_verdict(pid, &words);
+            }
+            self.notify_ready();
+            return;
+        }
         let begun = read.and_then(|loaded| self.check(loaded)).and_then(|in_force| {
             if let Wish::Patch(..) = wish {
                 self.save_overlay(&in_force)?;
@@ -137,8 +149,14 @@ impl Supervisor {
         }
         let value: serde_json::Value =
             serde_json::from_str(&patch.json).map_err(|error| format!("the patch is no JSON: {error}"))?;
-        let overlay = now.overlay.patched(&value, &now.below).map_err(|report| report.to_string())?;
-        settings::load_with_overlay(&self.manager, &overlay).map_err(|report| report.to_string())
+        let overlay =
+            now.overlay.patched(&value, &now.below).map_err(|report| report.errors().to_string())?;
+        self.load(&overlay)
+    }
+
+    /// All sources with this overlay.
+    fn load(&self, overlay: &Overlay) -> Result<Loaded, String> {
+        settings::load_with_overlay(&self.manager, overlay).map_err(|report| report.errors().to_string())
     }
 
     /// Whether a configuration could be put into force now.
@@ -160,7 +178,7 @@ impl Supervisor {
             return Ok(());
         }
         let state_dir = &self.in_force.config.daemon.state_dir;
-        new.write(state_dir).map_err(|error| format!("the values could not be saved: {error}"))?;
+        new.write(state_dir).map_err(|error| format!("{UNSAVED}{state_dir:?}: {error}"))?;
         self.overlay_before = Some(old.clone());
         Ok(())
     }

@@ -4,12 +4,11 @@
 mod machine;
 
 use std::collections::HashMap;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use daemon_utils::log::Levels;
-use daemon_utils::socket;
+use daemon_utils::{socket, state_file};
 
 use crate::config::{Config, ConfigManager, Finding, Loaded, Overlay, Report, changes_needing_restart};
 use crate::protocol::options;
@@ -117,11 +116,15 @@ pub(super) fn refuse_what_needs_restart(old: &Config, new: &Config) -> Result<()
     Err(format!("{} cannot change while the daemon runs\nhint: {hint}", keys.join(", ")))
 }
 
+/// As much of the token's file as is read, in bytes.
+const TOKEN_FILE_BYTES: u64 = 64 * 1024;
+
 /// Reads the bearer token of the API while main still may: the first line of its file.
 fn token(config: &Config) -> Result<Option<String>, String> {
     let Some(path) = &config.api.token_file else { return Ok(None) };
-    let text = fs::read_to_string(path).map_err(|e| format!("could not read token file {path:?}: {e}"))?;
-    match text.lines().next().map(str::trim) {
+    let text = state_file::read_regular(path, TOKEN_FILE_BYTES)
+        .map_err(|error| format!("could not read token file {path:?}: {error}"))?;
+    match String::from_utf8_lossy(&text).lines().next().map(str::trim) {
         Some(token) if !token.is_empty() => Ok(Some(token.to_owned())),
         _ => Err(format!(
             "token file {path:?} is empty\nhint: write a long random word into it: openssl rand -hex 32"
@@ -155,7 +158,7 @@ mod tests {
             let text = format!(
                 "dhcp:\n  interfaces: [lo]\n  subnets:\n    lan:\n      network: 127.0.0.0/24\n      hosts:\n{line}"
             );
-            fs::write(&file, text).unwrap();
+            std::fs::write(&file, text).unwrap();
             let sources = Sources::of_process(Some(file.clone()), Vec::new()).unwrap();
             load(&ConfigManager::new(sources)).unwrap().warnings
         };

@@ -76,6 +76,18 @@ pub(super) enum SocketsError {
     Share(io::Error),
 }
 
+impl SocketsError {
+    /// Whether somebody else has the port.
+    pub(super) fn is_in_use(&self) -> bool {
+        match self {
+            Self::Listen { source, .. } | Self::Dhcp { source, .. } | Self::Control { source, .. } => {
+                source.kind() == io::ErrorKind::AddrInUse
+            }
+            Self::Interfaces(_) | Self::Share(_) => false,
+        }
+    }
+}
+
 fn hint(error: &io::Error, port: u16) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

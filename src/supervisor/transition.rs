@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::Supervisor;
 use super::announce::announce;
 use super::birth::Inheritance;
 use super::children::State;
 use super::settings::InForce;
-use super::sockets::Sockets;
+use super::sockets::{Sockets, Warning};
+use super::{LOOK_AGAIN, REMAINS_GONE_WITHIN, Supervisor};
+use crate::config::Config;
 use crate::workers::{Kind, Order};
 
 /// How long new workers may take to become ready: a large lease file has to be read.
@@ -72,8 +73,7 @@ impl Supervisor {
         in_force: InForce,
         asked_by: Vec<Pid>,
     ) -> Result<(), String> {
-        let (sockets, warnings) =
-            self.sockets.prepare(&in_force.config).map_err(|error| error.to_string())?;
+        let (sockets, warnings) = self.open_sockets(reason, &in_force.config)?;
         for (event, words) in warnings {
             self.warn(event, &words);
         }
@@ -113,6 +113,25 @@ impl Supervisor {
             asked_by,
         });
         Ok(())
+    }
+
+    /// Opens what a configuration names. At a start after a crash the workers of before may hold a port still: they die
+    /// with their main, and are waited for.
+    fn open_sockets(&self, reason: Reason, config: &Config) -> Result<(Sockets, Vec<Warning>), String> {
+        let deadline = Instant::now() + REMAINS_GONE_WITHIN;
+        loop {
+            match self.sockets.prepare(config) {
+                Err(error)
+                    if reason == Reason::Start
+                        && self.after_crash
+                        && error.is_in_use()
+                        && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                prepared => return prepared.map_err(|error| error.to_string()),
+            }
+        }
     }
 
     /// Goes as far as it can go now. Called after every event.

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::stats::{Shared, Slot};
 
 pub use kind::Kind;
-pub use order::{Heard, MAX_TEXT, Order, Patch, STALE, Word, hear};
+pub use order::{Heard, MAX_TEXT, Order, Patch, STALE, UNSAVED, Word, hear};
 
 /// What every worker is born with.
 #[derive(Debug)]

@@ -55,6 +55,9 @@ pub struct Patch {
 /// How the refusal of a patch begins that was made for another configuration than the one in force.
 pub const STALE: &str = "stale: ";
 
+/// How the refusal of a patch begins that could not be put on disk.
+pub const UNSAVED: &str = "unsaved: ";
+
 impl Order {
     /// As bytes for the channel.
     pub fn encode(&self) -> Vec<u8> {

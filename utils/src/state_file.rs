@@ -41,6 +41,28 @@ pub fn read_owned(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// Reads any regular file, whoever it belongs to and by whatever link, but for what lies beyond `max_bytes`: a FIFO or a
+/// device must not keep who reads it waiting.
+///
+/// Errors: it is no regular file (kind `InvalidData`), or cannot be opened or read.
+pub fn read_regular(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Err(odd("it is no regular file")),
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(odd("it is a folder, not a file"));
+    }
+    if !metadata.is_file() {
+        return Err(odd("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(max_bytes).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn check(file: &File, max_bytes: u64) -> io::Result<()> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {

@@ -17,7 +17,7 @@ use super::super::query::Query;
 use super::super::reload::{self, Applied, NoVerdict};
 use super::super::{State, body};
 use super::tag::{self, Tags};
-use crate::workers::{MAX_TEXT, Patch, STALE, Word};
+use crate::workers::{MAX_TEXT, Patch, STALE, UNSAVED, Word};
 
 /// What a patch may come as; the first is the one for it.
 const MEDIA_TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
@@ -46,6 +46,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .answers::<Applied>(200, "The changed configuration is in force.")
         .fails(412, "The configuration in force is another one than the tag says.")
         .fails(422, "The changed configuration is refused; the former one stays in force.")
+        .fails(507, "The values could not be put on disk; the former configuration stays in force.")
         .fails(503, "The daemon is stopping, or has too much to do.");
     routes.add(operation, run)
 }
@@ -98,9 +99,13 @@ fn stale(detail: &str) -> Problem {
 
 /// Main's refusal as a problem.
 fn refusal(reason: &str) -> Problem {
-    match reason.strip_prefix(STALE) {
-        Some(detail) => stale(detail),
-        None => reload::refusal(reason),
+    if let Some(detail) = reason.strip_prefix(STALE) {
+        stale(detail)
+    } else if let Some(detail) = reason.strip_prefix(UNSAVED) {
+        let detail = format!("nothing has changed: the values could not be saved in {detail}");
+        Problem::new(StatusCode::INSUFFICIENT_STORAGE, detail).of_kind("Not saved")
+    } else {
+        reload::refusal(reason)
     }
 }
 

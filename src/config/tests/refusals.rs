@@ -275,7 +275,7 @@ fn files_that_cannot_be_read_are_named() {
     };
     assert_eq!(
         load("missing.yaml"),
-        "missing.yaml: the file could not be opened: no such file or directory
+        "missing.yaml: the file could not be read: no such file or directory
   hint: name the configuration file with -c FILE or in $ECHO_DAEMON_CONFIG"
     );
     std::fs::create_dir(folder.path().join("folder.yaml")).unwrap();

@@ -15,6 +15,7 @@ use std::path::Path;
 use daemon_utils::pidfile::{self, Holder};
 use daemon_utils::process::descendants;
 use daemon_utils::socket::{self, Interface};
+use daemon_utils::state_file;
 use nix::unistd::Pid;
 
 use crate::config::{Config, Finding, Severity};
@@ -91,7 +92,8 @@ fn check_token(config: &Config, findings: &mut Findings) {
     const KEY: &str = "api.token_file";
     let Some(path) = &config.api.token_file else { return };
     let shown = path.display();
-    match std::fs::read_to_string(path) {
+    let read = state_file::read_regular(path, super::TOKEN_FILE_BYTES);
+    match read.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
         Ok(text) if text.lines().next().is_none_or(|line| line.trim().is_empty()) => {
             let hint = format!("write a long random word into it: openssl rand -hex 32 > {shown}");
             findings.error(KEY, format!("{shown} is empty"), hint);

@@ -37,6 +37,7 @@ pub use frame::Record;
 pub use levels::Levels;
 pub use limits::{Limits, Rate, Suppressed};
 pub use outputs::{FileOutput, Outputs, OutputsConfig, SyslogOutput};
+pub use text::harmless;
 
 /// Room in the log socket, in bytes, that bridges the time until the logger runs or is replaced.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;

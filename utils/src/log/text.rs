@@ -5,6 +5,7 @@
 //! 2026-11-21T12:00:00.123+01:00 INFO  [4711 dhcp 0] DHCP_LEASE_GRANTED leased 10.0.0.100 mac=00:11:… xid=0x…
 //! ```
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -88,6 +89,18 @@ fn value(value: &str, out: &mut String) {
         }
     }
     out.push('"');
+}
+
+/// A text that may be shown anywhere, on as many lines as it has: what is hostile in it is written `\\x1b`, `\\u{202e}`.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c| c != '\n' && is_hostile(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if c == '\n' { out.push(c) } else { escape_char(c, &mut out) }
+    }
+    Cow::Owned(out)
 }
 
 fn escape(text: &str, out: &mut String) {

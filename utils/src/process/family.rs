@@ -23,6 +23,18 @@ pub fn die_with_parent(parent: Pid) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a process is on its way out, or gone: SIGKILL was sent to it, which the kernel may not have carried out yet.
+pub fn is_ending(pid: Pid) -> bool {
+    const SIGKILL: u64 = 1 << (Signal::SIGKILL as u64 - 1);
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let fields =
+        |name: &'static str| status.lines().filter_map(move |line| line.strip_prefix(name)).map(str::trim);
+    // proc(5): the signals that wait for the process are a mask in hex.
+    let mut killed = fields("SigPnd:").chain(fields("ShdPnd:"));
+    fields("State:").any(|state| state.starts_with(['Z', 'X']))
+        || killed.any(|mask| u64::from_str_radix(mask, 16).is_ok_and(|mask| mask & SIGKILL != 0))
+}
+
 /// From now on orphaned descendants become children of this process, which must reap them.
 pub fn become_subreaper() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)

@@ -24,7 +24,7 @@ use nix::unistd::ForkResult;
 pub use nix::unistd::Pid;
 
 pub use descriptors::{keep_only, lifeline};
-pub use family::{become_subreaper, children, descendants, die_with_parent};
+pub use family::{become_subreaper, children, descendants, die_with_parent, is_ending};
 pub use pidfd::Process;
 
 use crate::signal::AllBlocked;

@@ -3,12 +3,17 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use daemon_utils::socket::{self, Interface};
 
 use super::holders::{self, Protocol};
 use super::{Daemon, Findings};
 use crate::config::Config;
+
+/// A port counts as taken when it was so many times, so far apart.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// One service: its key, and the port that it wants.
 struct Service<'a> {
@@ -46,6 +51,17 @@ pub(super) fn check(config: &Config, interfaces: &[Interface], daemon: &Daemon, 
     }
 }
 
+/// Another look at a port may have it at this very moment: that of a check beside this one.
+fn patiently(open: impl Fn() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    for _ in 0..LOOKS {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(BETWEEN_LOOKS),
+            opened => return opened,
+        }
+    }
+    open()
+}
+
 impl Service<'_> {
     /// Tries the addresses until one is refused, and says why; `at` is what stands for an address that is none.
     fn is_refused(
@@ -59,7 +75,7 @@ impl Service<'_> {
             return false;
         }
         for address in addresses {
-            let Err(error) = open(SocketAddr::new(*address, self.port)) else { continue };
+            let Err(error) = patiently(|| open(SocketAddr::new(*address, self.port))) else { continue };
             let place = if address.is_unspecified() { at.to_owned() } else { format!(" of {address}") };
             match error.kind() {
                 io::ErrorKind::AddrInUse if self.is_taken(*address, &place, findings) => return true,
