@@ -324,7 +324,7 @@ fn syntax_errors_are_reported_with_their_line() {
         "c.yaml:3: found a tab character that violates indentation"
     );
     let doubled = refused("tcp:\n  port: 1\n  port: 2\n", &[]);
-    assert!(doubled.starts_with("c.yaml:3: tcp: the section has twice the key \"port\""), "{doubled}");
+    assert!(doubled.starts_with("c.yaml:3: tcp: the key \"port\" stands twice in this section"), "{doubled}");
     let unclosed = refused("tcp: {port: 1\nudp: 3\n", &[]);
     assert!(unclosed.starts_with("c.yaml:2: "), "{unclosed}");
 }

@@ -1,12 +1,16 @@
 //! Rows for people and programs: a table on a terminal, CSV elsewhere, JSON when asked for. Used by every subcommand
 //! that shows many rows.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
 use serde_json::{Map, Value};
 
 use super::super::{style, table};
+
+/// Characters of a cell that a table shows. JSON and CSV have all of it.
+const MOST_SHOWN: usize = 32;
 
 /// How rows are shown.
 #[derive(Debug, Args)]
@@ -133,7 +137,7 @@ impl Sheet for Shown {
         let cells = self.heads.iter().zip(cells);
         self.table.add_row(cells.map(|(head, cell)| match *head {
             "state" | "ended" => style::state(cell),
-            _ => style::plain(cell),
+            _ => style::plain(&cut(cell)),
         }));
         Ok(())
     }
@@ -143,6 +147,14 @@ impl Sheet for Shown {
         let table = style::paint(&self.table.to_string(), style::on_stdout());
         writeln!(self.out, "{table}\n{} {}{plural}", self.rows, self.noun)?;
         self.out.flush()
+    }
+}
+
+/// What a client sends can be hundreds of characters long; a table shows enough to know it by.
+fn cut(cell: &str) -> Cow<'_, str> {
+    match cell.char_indices().nth(MOST_SHOWN) {
+        None => Cow::Borrowed(cell),
+        Some((end, _)) => Cow::Owned(format!("{}…", &cell[..end])),
     }
 }
 

@@ -44,8 +44,10 @@ fn finish(text: &str, start: usize, value: &serde_json::Value) -> Parsed {
     // None where the text ends too early, which serde_json has seen already.
     let _ = walk.value("");
     match walk.twice {
-        Some((mark, key)) => Err(SyntaxError::at(mark, format!("the section has twice the key {key}"))
-            .with_hint("keep one of the two")),
+        Some((mark, key)) => {
+            Err(SyntaxError::at(mark, format!("the key {key} stands twice in this section"))
+                .with_hint("keep one of the two"))
+        }
         None => Ok((tree::dict_of_json(entries), walk.index)),
     }
 }
@@ -224,10 +226,10 @@ mod tests {
     #[test]
     fn key_that_stands_twice_is_refused_at_its_second_place() {
         let hint = "keep one of the two";
-        let expected = (2, 19, "the section has twice the key \"port\"".to_owned(), hint);
+        let expected = (2, 19, "the key \"port\" stands twice in this section".to_owned(), hint);
         assert_eq!(refusal("{\"tcp\":\n {\"port\": 1, \"a\": \"port\", \"port\": 2}}").0, 2);
         assert_eq!(refusal("{\"tcp\":\n {\"port\": {\"x\":1},\"port\": 2}}"), expected);
-        assert_eq!(refusal("{\"a\\u0062\": 1, \"ab\": 2}").2, "the section has twice the key \"ab\"");
+        assert_eq!(refusal("{\"a\\u0062\": 1, \"ab\": 2}").2, "the key \"ab\" stands twice in this section");
         assert!(parse("{\"a\": {\"x\": 1}, \"b\": {\"x\": 1}}").is_ok());
     }
 

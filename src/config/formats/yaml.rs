@@ -47,9 +47,10 @@ fn syntax_error(text: &str, error: &serde_yaml::Error) -> SyntaxError {
     // serde_yaml ends its message with the position, which is shown in front here.
     let mut reason = full.split(" at line ").next().unwrap_or(&full).to_owned();
     let mut at = error.location().map(|place| Mark { line: place.line(), column: place.column() });
-    let twice = reason.contains("duplicate entry");
-    if twice {
-        reason = reason.replace("duplicate entry with key", "the section has twice the key");
+    let doubled = reason.split_once("duplicate entry with key ");
+    let twice = doubled.is_some();
+    if let Some((section, key)) = doubled {
+        reason = format!("{section}the key {key} stands twice in this section");
         // It points at the beginning of the section; the second parser points at the repeated key.
         at = MarkedYaml::load_from_str(text).err().map(|error| mark(*error.marker())).or(at);
     }
@@ -174,7 +175,7 @@ mod tests {
     fn repeated_key_is_refused_at_its_second_place() {
         let error = parse("tcp:\n  port: 1\n  enabled: true\n  port: 2\n").unwrap_err();
         assert_eq!(error.at.map(|mark| mark.line), Some(4), "{error:?}");
-        assert_eq!(error.reason, "tcp: the section has twice the key \"port\"");
+        assert_eq!(error.reason, "tcp: the key \"port\" stands twice in this section");
     }
 
     #[test]

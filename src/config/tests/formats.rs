@@ -41,7 +41,7 @@ c.json:5: dhcp.security.deny[1]: "zz:*" fits no hardware address
     refused_as(
         "c.json",
         "{\"a\": 1,\n\"a\": 2}",
-        "c.json:2: the section has twice the key \"a\"\n    2 | \"a\": 2}\n  hint: keep one of the two",
+        "c.json:2: the key \"a\" stands twice in this section\n    2 | \"a\": 2}\n  hint: keep one of the two",
     );
 }
 

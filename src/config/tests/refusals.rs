@@ -83,7 +83,7 @@ fn files_that_are_no_yaml_are_refused_with_their_line() {
     );
     refused(
         "tcp:\n  port: 1\n  port: 2\n",
-        "c.yaml:3: tcp: the section has twice the key \"port\"\n    3 |   port: 2\n  hint: keep one of the two",
+        "c.yaml:3: tcp: the key \"port\" stands twice in this section\n    3 |   port: 2\n  hint: keep one of the two",
     );
     refused("tcp: {port: 1\nudp: 3\n", "c.yaml:2: did not find expected ',' or '}'\n    2 | udp: 3");
     refused(

@@ -150,7 +150,7 @@ fn nothing_is_said_twice() {
         assert!(reason.starts_with(&format!("{key} has been given in line ")), "{reason}\n{text}");
     }
     assert_eq!(said("[a.b]\nx = 1\n[a]\ny = 2\n[a.c]\n"), json!({"a": {"b": {"x": 1}, "y": 2, "c": {}}}));
-    assert!(refusal("[a]\nb = {c: 1, c: 2}\n").2.contains("twice the key"));
+    assert!(refusal("[a]\nb = {c: 1, c: 2}\n").2.contains("stands twice"));
 }
 
 #[test]
