@@ -185,3 +185,19 @@ fn every_command_has_a_manual_page_without_mistakes() {
     let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).args(&pages).output().unwrap();
     assert!(lint.status.success(), "{}", text(&lint));
 }
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let daemon = Daemon::start(ALL);
+    for args in
+        [&["status"][..], &["status", "--json"], &["config", "show"], &["config", "schema"], &["stats"]]
+    {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = daemon.command(args).stdout(full).output().unwrap();
+        assert!(
+            !output.status.success() && text(&output).contains("could not write"),
+            "{args:?}: {}",
+            text(&output)
+        );
+    }
+}
