@@ -213,7 +213,9 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         let mut bad = problem();
         bad.text = Some("x: \u{1b}[31m".into());
-        assert!(!bad.to_string().contains('\u{1b}'));
+        bad.key = "\u{1b}]0;title\u{7}\u{202e}".into();
+        bad.reason = "\u{9b}2J".into();
+        assert!(!bad.to_string().contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{9b}']), "{bad}");
     }
 
     #[test]
