@@ -28,8 +28,9 @@ fn on_terminal(mut command: Command, columns: u16) -> String {
     String::from_utf8(shown).unwrap()
 }
 
+/// Nothing but the terminal says whether there are colours; `CI` means "yes" to some.
 fn plain_environment(command: &mut Command) {
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+    for name in ["CI", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
         command.env_remove(name);
     }
     command.env("TERM", "xterm");

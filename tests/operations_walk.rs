@@ -127,7 +127,7 @@ impl Machine {
             grep -q ^echo-daemon: /etc/passwd || echo 'echo-daemon:x:791:791::/nonexistent:/bin/false' >> /etc/passwd
             grep -q ^echo-daemon: /etc/group || echo 'echo-daemon:x:791:' >> /etc/group
             export PATH={here}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-            unset ECHO_DAEMON_CONFIG; export LC_ALL=C.UTF-8 TERM=dumb; cd /root"
+            unset ECHO_DAEMON_CONFIG CI CLICOLOR CLICOLOR_FORCE; export LC_ALL=C.UTF-8 TERM=dumb; cd /root"
         );
         let size = Winsize { ws_row: 50, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 };
         let terminal = openpty(&size, None).unwrap();
