@@ -11,10 +11,11 @@ use daemon_utils::process::{self, Exit};
 use daemon_utils::sandbox::{self, Identity, Privileges};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{fchownat, geteuid};
+use nix::unistd::{fchownat, geteuid, getpid};
 
 use crate::config::Config;
-use crate::lease;
+use crate::config::model::Durability;
+use crate::lease::{self, StoreError};
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -164,12 +165,22 @@ pub(super) fn lease_file(config: &Config, privilege: &Privilege) -> Result<(), P
     if !config.dhcp.enabled {
         return Ok(());
     }
+    with_lease_file(config, privilege, lease::prepare)
+}
+
+/// Does `work` with the lease file in such a child, which ends with this process.
+pub(super) fn with_lease_file(
+    config: &Config,
+    privilege: &Privilege,
+    work: fn(&Path, Durability) -> Result<(), StoreError>,
+) -> Result<(), PreflightError> {
     let (ours, childs) = Channel::pair().map_err(PreflightError::Fork)?;
-    let store = &config.dhcp.store;
+    let (store, parent) = (&config.dhcp.store, getpid());
     let pid = process::spawn(|| {
         let outcome = sandbox::apply(&privilege.worker)
             .map_err(|error| error.to_string())
-            .and_then(|_| lease::prepare(&store.path, store.durability).map_err(|error| error.to_string()));
+            .and_then(|_| process::die_with_parent(parent).map_err(|error| error.to_string()))
+            .and_then(|()| work(&store.path, store.durability).map_err(|error| error.to_string()));
         match outcome {
             Ok(()) => 0,
             Err(reason) => {
