@@ -5,11 +5,17 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `answer` | a DHCP server that answers everything and keeps nothing |
+//! | `batch` | UDP sockets, and many datagrams in one system call |
+//! | `dhcp` | a relay with many clients behind it |
 //! | `fsync` | the disk's bare rate of durable appends |
 //! | `histogram` | latencies and their percentiles |
 
 #![forbid(unsafe_code)]
 
+mod answer;
+mod batch;
+mod dhcp;
 mod fsync;
 mod histogram;
 
@@ -26,12 +32,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Plays a DHCP relay with many clients behind it
+    Dhcp(dhcp::Args),
+    /// Answers every DHCP packet from the packet itself and keeps nothing: the ceiling of a DHCP server
+    Answer(answer::Args),
     /// Appends to a file and syncs it, again and again: the disk's bare rate
     Fsync(fsync::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Dhcp(args) => dhcp::run(&args),
+        Command::Answer(args) => answer::run(&args),
         Command::Fsync(args) => fsync::run(&args),
     };
     match result {
