@@ -18,15 +18,15 @@ use crate::event;
 use crate::lease::{HardwareAddress, StoreError, SubnetId};
 use crate::protocol::MessageType;
 use crate::stats::{Counter, Histogram, Shared, Slot};
-use crate::workers::Context;
 
 /// The same complaint is logged once in this time; the counters count each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// A full pool stays full for a while, and its clients ask again and again: once in this time, whichever worker they reach.
 const SAY_EXHAUSTED_EVERY: Duration = Duration::from_secs(60);
 
-/// What is counted and logged.
-pub(super) struct Account {
+/// What is counted and logged. The DHCP worker's own; public for the count of instructions (`tests/instructions`).
+#[derive(Debug)]
+pub struct Account {
     slot: Slot,
     figures: Shared,
     config: Arc<Config>,
@@ -45,14 +45,9 @@ enum Complaint {
 }
 
 impl Account {
-    pub(super) fn new(context: &Context, shared: Rates) -> Self {
-        Self {
-            slot: context.slot,
-            figures: context.shared,
-            config: Arc::clone(&context.config),
-            shared,
-            complained: HashMap::new(),
-        }
+    /// Of the worker in this slot; `rates` are those that all workers share.
+    pub fn new(slot: Slot, figures: Shared, config: Arc<Config>, rates: Rates) -> Self {
+        Self { slot, figures, config, shared: rates, complained: HashMap::new() }
     }
 
     /// A batch was received; the oldest of its packets `waited` so long for it.
@@ -69,7 +64,8 @@ impl Account {
         self.slot.observe_time(stage, took);
     }
 
-    pub(super) fn received(&self, request: &Request<'_>) {
+    /// A packet was accepted.
+    pub fn received(&self, request: &Request<'_>) {
         self.slot.count(match request.message().kind() {
             MessageType::Discover => Counter::DiscoverIn,
             MessageType::Request => Counter::RequestIn,
@@ -113,7 +109,7 @@ impl Account {
     }
 
     /// Counts and logs an outcome that is committed; the reply, if it has one.
-    pub(super) fn settle(&mut self, outcome: Outcome) -> Option<Reply> {
+    pub fn settle(&mut self, outcome: Outcome) -> Option<Reply> {
         match outcome {
             Outcome::Reply(reply) => {
                 if let Some(event) = &reply.event {
@@ -135,7 +131,7 @@ impl Account {
     }
 
     /// Counts what was sent from `sending` on; `failed` are the places of the replies that could not be.
-    pub(super) fn sent(&mut self, replies: &[Reply], failed: &[usize], received: Instant, sending: Instant) {
+    pub fn sent(&mut self, replies: &[Reply], failed: &[usize], received: Instant, sending: Instant) {
         if replies.is_empty() {
             return;
         }
