@@ -27,7 +27,7 @@ impl Logger {
     }
 
     /// From now on with these.
-    pub(crate) fn limit(&self, limits: Limits) {
+    pub(crate) fn limit(limits: Limits) {
         set_limits(limits);
     }
 

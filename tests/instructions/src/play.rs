@@ -36,7 +36,7 @@ pub(crate) fn play(clients: u32, leases: u32) -> Result<BTreeMap<String, u64>, F
     })?;
     stage.each("inform", measured::inform, &local, Some(ReplyKind::Ack), |client| {
         let home = home(&homes, client);
-        (Wire::new(8, client).introduced(client).from_address(home).done(), Way::Unicast(home))
+        (Wire::new(8, client).introduced(client).of_address(home).done(), Way::Unicast(home))
     })?;
     stage.each("malformed", measured::malformed, &local, None, |client| {
         let mut bytes = Wire::new(1, client).introduced(client).done();
@@ -50,7 +50,7 @@ pub(crate) fn play(clients: u32, leases: u32) -> Result<BTreeMap<String, u64>, F
     })?;
     let renewal = |client| {
         let home = home(&homes, client);
-        (Wire::new(3, client).introduced(client).from_address(home).done(), Way::Unicast(home))
+        (Wire::new(3, client).introduced(client).of_address(home).done(), Way::Unicast(home))
     };
     stage.world.wait(1800);
     stage.each("renew", measured::renew, &local, Some(ReplyKind::Ack), renewal)?;
@@ -66,12 +66,12 @@ pub(crate) fn play(clients: u32, leases: u32) -> Result<BTreeMap<String, u64>, F
         renewal(client)
     })?;
     stage.world.wait(1800);
-    logger.limit(stage.world.tight_limits());
+    Logger::limit(stage.world.tight_limits());
     stage.each("renew_limited", measured::renew_limited, &local, Some(ReplyKind::Ack), renewal)?;
     drop(logger);
     stage.each("release", measured::release, &far, None, |client| {
         let home = home(&far_homes, client);
-        (Wire::new(7, client).introduced(client).from_address(home).done(), Way::Unicast(home))
+        (Wire::new(7, client).introduced(client).of_address(home).done(), Way::Unicast(home))
     })?;
     Ok(stage.counts)
 }

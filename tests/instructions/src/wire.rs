@@ -24,7 +24,7 @@ impl Wire {
     }
 
     /// With its own address in `ciaddr`.
-    pub(crate) fn from_address(mut self, address: Ipv4Addr) -> Self {
+    pub(crate) fn of_address(mut self, address: Ipv4Addr) -> Self {
         self.bytes[12..16].copy_from_slice(&address.octets());
         self
     }
