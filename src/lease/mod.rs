@@ -56,6 +56,7 @@ pub mod store;
 mod table;
 pub mod transfer;
 pub mod types;
+mod unfolded;
 pub mod view;
 pub mod when;
 
