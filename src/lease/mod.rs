@@ -58,6 +58,7 @@ pub mod store;
 mod table;
 pub mod transfer;
 pub mod types;
+mod unfolded;
 pub mod view;
 pub mod when;
 
