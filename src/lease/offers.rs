@@ -237,7 +237,7 @@ mod tests {
         let held = |range: std::ops::Range<u32>| {
             range.filter(|n| offers.holder(address(*n), &client(*n), NOW) == Holder::This).count()
         };
-        let granted = 0..Table::WORDS as u32;
+        let granted = 0..u32::try_from(Table::WORDS).unwrap();
         // As after a second of grants at a rate that no disk sustains.
         granted.clone().for_each(|n| assert!(offers.claim(address(n), &client(n), NOW.plus(3), NOW)));
         let offered = granted.end..granted.end + 20_000;
