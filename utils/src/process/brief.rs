@@ -149,7 +149,7 @@ pub fn monotonic() -> Duration {
     }
 }
 
-/// close_range(2).
+/// `close_range(2)`.
 #[inline]
 pub(super) fn close_range(first: libc::c_uint, last: libc::c_uint) -> nix::Result<()> {
     // SAFETY: plain numbers go in. That no owner of a closed descriptor uses it again is the condition that
@@ -220,8 +220,8 @@ unsafe extern "C" fn leave_out(info: *mut libc::dl_phdr_info, _size: usize, data
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
         let start = (base + header.p_vaddr) & !(page - 1);
         let end = (base + header.p_vaddr + header.p_memsz).next_multiple_of(page);
-        // Cannot be cut: these are addresses of this process.
-        let (start, length) = (start as usize, (end - start) as usize);
+        // Addresses of this process fit.
+        let (Ok(start), Ok(length)) = (usize::try_from(start), usize::try_from(end - start)) else { break };
         // SAFETY: the range is a library's own, and its memory is not touched: only later forks are told. A failure
         // leaves things as they are.
         unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), length, libc::MADV_DONTFORK) };
