@@ -51,7 +51,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 fn serve<S: SockaddrLike + Copy>(socket: &UdpSocket, place: usize) -> anyhow::Result<()> {
     let mut memory = vec![0; BATCH * place];
+    // One for each way: sending leaves pointers to its addresses behind, to which receiving would write.
     let mut headers = MultiHeaders::<S>::preallocate(BATCH, None);
+    let mut outgoing = MultiHeaders::<S>::preallocate(BATCH, None);
     let (mut lengths, mut senders) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
     loop {
         lengths.clear();
@@ -75,7 +77,7 @@ fn serve<S: SockaddrLike + Copy>(socket: &UdpSocket, place: usize) -> anyhow::Re
             .collect();
         // What cannot be sent is lost, as with any datagram; the other side counts.
         if let Err(error) =
-            sendmmsg(socket.as_raw_fd(), &mut headers, &slices, &senders, [], MsgFlags::empty())
+            sendmmsg(socket.as_raw_fd(), &mut outgoing, &slices, &senders, [], MsgFlags::empty())
             && error != Errno::EINTR
         {
             bail!("could not send: {error}");
