@@ -13,11 +13,8 @@ use crate::event;
 use crate::lease::{Ended, Keeper, LeaseEvent, Offers, Probes, StoreError, Topology};
 use crate::stats::{Counter, Gauge, PoolFigures};
 
-/// Between two looks at the file when there is nothing to do.
+/// Until the first look at the file, and while main has not said that it begins.
 const TICK: Duration = Duration::from_millis(250);
-
-/// Between two steps when there is more to do: room for the workers, whose lock polls once a millisecond at least.
-const BREATH: Duration = Duration::from_millis(2);
 
 /// After a failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,6 +25,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Between two sweeps of the offers, which are counted by it: a megabyte to read.
 const OFFERS_EVERY: Duration = Duration::from_secs(1);
 
+/// A lease file of this size is read in some 50 ms.
+const SMALL_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Between two lines about a failure that lasts.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
@@ -35,8 +35,12 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 pub fn run(context: &Context) -> Result<(), String> {
     let topology = Topology::new(&context.config);
     let store = &context.config.dhcp.store;
-    let open = || Keeper::open(&store.path, topology.clone(), store.history);
-    let mut worker = Worker::new(context, open().map_err(|error| error.to_string())?);
+    // The first answer to a client need not wait for the keeper. A small file is read at once, so that the figures are there
+    // as soon as the daemon is.
+    let small = std::fs::metadata(&store.path).is_ok_and(|file| file.len() < SMALL_BYTES);
+    let open = if small { Keeper::open } else { Keeper::open_unread };
+    let keeper = open(&store.path, topology, store.history).map_err(|error| error.to_string())?;
+    let mut worker = Worker::new(context, keeper);
     context.say(&Word::Ready);
     let mut serving = false;
     let mut pause = TICK;
@@ -114,7 +118,7 @@ impl<'a> Worker<'a> {
                 }
                 self.report(&step.ended);
                 self.publish();
-                if step.more { BREATH } else { TICK }
+                step.pause
             }
             Err(error) => {
                 self.fail(&error);
@@ -146,6 +150,9 @@ impl<'a> Worker<'a> {
     }
 
     fn publish(&self) {
+        if !self.keeper.is_read() {
+            return;
+        }
         self.context.slot.set(Gauge::UnfoldedRows, self.keeper.unfolded());
         for gauge in self.keeper.gauges() {
             let blocked = gauge.size.saturating_sub(gauge.free + gauge.states.iter().sum::<u64>());

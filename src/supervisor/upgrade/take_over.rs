@@ -108,7 +108,7 @@ fn try_out(state: RawFd) -> Result<(), String> {
     let new = InForce::of(loaded)?;
     if old.config.dhcp.enabled && new.config.dhcp.enabled {
         // The workers of the program before write to it: here it is only looked at.
-        let look = |path: &Path, durability| lease::SqliteStore::open(path, durability).map(drop);
+        let look = |path: &Path, durability| lease::SqliteStore::open(path, durability).map(|_| None);
         preflight::with_lease_file(&new.config, &prepared.privilege, look)
             .map_err(|error| error.to_string())?;
     }
@@ -347,7 +347,8 @@ impl Supervisor {
         let new = self.check(loaded)?;
         if had_leases && new.config.dhcp.enabled {
             // An older version's file; the workers of the program before understand what is only added to.
-            preflight::with_lease_file(&new.config, &self.privilege, lease::prepare_if_needed)
+            let prepare = |path: &Path, durability| lease::prepare_if_needed(path, durability).map(|()| None);
+            preflight::with_lease_file(&new.config, &self.privilege, prepare)
                 .map_err(|error| error.to_string())?;
         }
         for warning in &new.loaded.warnings {
