@@ -161,7 +161,7 @@ fn replaced_program_runs_as_the_same_process_and_goes_on_counting() {
     let workers = named(main, "dhcp 0");
     let granted = "echo_daemon_dhcp_lease_events_total{event=\"granted\"}";
     let before = eventually("the lease in the figures", || {
-        Some(counters(daemon)).filter(|counters| counters.get(granted) == Some(&1.0))
+        Some(counters(daemon)).filter(|counters| counters.get(granted).is_some_and(|count| *count > 0.5))
     });
     let endpoints = daemon.status()["endpoints"].clone();
     installed.install_copy();

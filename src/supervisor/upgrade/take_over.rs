@@ -328,14 +328,13 @@ impl Supervisor {
         if let Err(error) = self.reap() {
             return self.give_up(&format!("main cannot go on: {error}"));
         }
-        match because {
-            Some(reason) => self.finish_upgrade(asked_by, Err(reason)),
-            None => {
-                log::debug!("version {} has taken over from {from}", env!("CARGO_PKG_VERSION"));
-                if let Err(reason) = self.begin_upgraded_generation(asked_by.clone()) {
-                    self.finish_upgrade(asked_by, Err(reason));
-                }
-            }
+        if let Some(reason) = because {
+            self.finish_upgrade(asked_by, Err(reason));
+            return self.run_to_the_end();
+        }
+        log::debug!("version {} has taken over from {from}", env!("CARGO_PKG_VERSION"));
+        if let Err(reason) = self.begin_upgraded_generation(asked_by.clone()) {
+            self.finish_upgrade(asked_by, Err(reason));
         }
         self.run_to_the_end()
     }
