@@ -9,7 +9,7 @@
 //! | `cache`, `record`, `free`, `circuits`, `batch` | what is committed, in memory · one lease, packed · free addresses · leases by circuit · what is pending |
 //! | [`offers`], [`probes`], `table` | in shared memory: offered addresses · who uses free ones · the tables they stand in |
 //! | [`store`] | what the engine needs of a lease file |
-//! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
+//! | [`sqlite`], [`sync`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · the fsync · make ready · layout · columns · turns |
 //! | [`recover()`] | what can be read of a damaged file, in a new one |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
 //! | `admin`, [`office`] | what an administrator may do to leases: free an address, import · in a large file |
@@ -55,6 +55,7 @@ mod snapshot;
 pub mod sqlite;
 mod standing;
 pub mod store;
+pub mod sync;
 mod table;
 pub mod transfer;
 pub mod types;
@@ -83,6 +84,7 @@ pub use search::Search;
 pub use snapshot::Snapshot;
 pub use sqlite::{PATIENCE, SqliteStore};
 pub use store::{ClientRef, LeaseStore, StoreError};
+pub use sync::Syncer;
 pub use types::*;
 pub use view::LeaseView;
 pub use when::Times;
