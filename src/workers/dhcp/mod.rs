@@ -16,7 +16,7 @@
 //! Several workers share the sockets, the offers and the lease file; none knows of the others. When the lease
 //! file cannot be written, no ACK leaves; offers go on.
 
-mod account;
+pub mod account;
 mod ahead;
 mod answerers;
 mod batch;
@@ -219,7 +219,7 @@ impl Worker {
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
         let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates)
             .with_means(prober.means());
-        let account = Account::new(context, rates);
+        let account = Account::new(context.slot, context.shared, Arc::clone(config), rates);
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
             batch: Batch::new(pipeline, leases, clock, account),
