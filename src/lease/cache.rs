@@ -102,9 +102,9 @@ impl Cache {
         self.by_address.get(&u32::from(address)).and_then(|slot| self.record(*slot))
     }
 
-    /// The lease of a client on a link: the active one, else the latest.
-    pub(super) fn of(&self, key: &ClientKey, link: LinkId) -> Option<&Record> {
-        let slot = self.by_client.get(&self.client_hash(key.as_bytes(), link))?;
+    /// The lease of a client on a link, by their [`Self::client_hash`]: the active one, else the latest.
+    pub(super) fn of(&self, key: &ClientKey, hash: u64) -> Option<&Record> {
+        let slot = self.by_client.get(&hash)?;
         self.record(*slot).filter(|record| record.client.is(key))
     }
 
@@ -281,7 +281,7 @@ impl Cache {
     }
 
     /// Keyed, so that nobody can choose client-ids that meet; the record found is compared all the same.
-    fn client_hash(&self, key: &[u8], link: LinkId) -> u64 {
+    pub(super) fn client_hash(&self, key: &[u8], link: LinkId) -> u64 {
         sip13(self.key.0, self.key.1 ^ u64::from(link.0), key)
     }
 }
@@ -290,7 +290,8 @@ impl Cache {
 #[derive(Debug, Default)]
 struct Names {
     all: Vec<Arc<str>>,
-    places: HashMap<Arc<str>, u16>,
+    /// The names are the configuration's, so a quick hash will do.
+    places: HashMap<Arc<str>, u16, Spread>,
     /// The two asked for last: neighbouring addresses are mostly of one subnet and one pool.
     recent: [u16; 2],
 }
@@ -341,6 +342,11 @@ impl Hasher for SpreadHasher {
     /// The length before the bytes of a slice.
     fn write_usize(&mut self, n: usize) {
         self.write_u64(n as u64);
+    }
+
+    /// What closes a text.
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(u64::from(n));
     }
 
     fn write_u32(&mut self, n: u32) {

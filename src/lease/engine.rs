@@ -387,6 +387,7 @@ impl<S> LeaseManager<S> {
     pub(super) fn push(&mut self, event: LeaseEvent, lease: Lease, declines: u8) {
         let seq = self.known + 1 + self.batch.rows().len() as u64;
         let link = self.topology.link_at(lease.address);
-        self.batch.push(LogRow { seq, at: self.now, event, lease, declines }, link);
+        let client = link.map(|link| self.cache.client_hash(lease.client.key.as_bytes(), link));
+        self.batch.push(LogRow { seq, at: self.now, event, lease, declines }, client);
     }
 }

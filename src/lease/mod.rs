@@ -2,7 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`types`] | leases, clients, states, times |
+//! | [`types`], `short` | leases, clients, states, times · bytes that mostly are few |
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `standing`, `choose`, [`request`] | the rules: begin, commit, release, decline · what is known of an address · DISCOVER · REQUEST |
 //! | `conflict`, `ahead` | addresses found in use · which to probe ahead of time |
@@ -51,6 +51,7 @@ pub mod request;
 mod rows;
 mod schema;
 pub mod search;
+mod short;
 mod snapshot;
 pub mod sqlite;
 mod standing;
