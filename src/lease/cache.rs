@@ -89,8 +89,9 @@ impl Cache {
         self.loading = false;
         let mut orders = vec![Vec::new(); self.pools.len()];
         for record in &self.records {
-            let order = record.pool.and_then(|pool| orders.get_mut(usize::from(pool.0)));
-            order.into_iter().for_each(|order| order.push((record.expires, record.address)));
+            if let Some(order) = record.pool.and_then(|pool| orders.get_mut(usize::from(pool.0))) {
+                order.push((record.expires, record.address));
+            }
         }
         for (index, order) in self.pools.iter_mut().zip(orders) {
             index.order = order.into_iter().collect();
