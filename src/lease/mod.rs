@@ -38,6 +38,7 @@ mod history;
 mod hosts;
 pub mod keep;
 mod lock;
+mod names;
 pub mod offers;
 pub mod office;
 pub mod past;
