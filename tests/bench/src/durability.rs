@@ -62,7 +62,7 @@ pub(crate) fn run(bench: &Bench, book: &mut Book) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the kernel says of a process: proc_pid_status(5).
+/// What the kernel says of a process: `proc_pid_status(5)`.
 fn sandbox(status: &str) -> String {
     let wanted = ["Uid:", "NoNewPrivs:", "Seccomp:", "CapEff:", "CapPrm:", "CapBnd:"];
     let found = wanted.into_iter().filter_map(|name| {

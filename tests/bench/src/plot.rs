@@ -132,7 +132,8 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     range.map(|(low, high)| if high > low { (low, high) } else { (low, low * 2.0) })
 }
 
-/// `100k`, `1M`.
+/// `100k`, `1M`. A reference, since that is what a mesh gives its formatter.
+#[allow(clippy::trivially_copy_pass_by_ref)]
 fn label(value: &f64) -> String {
     match *value {
         v if v >= 1e6 => format!("{}M", v / 1e6),

@@ -39,7 +39,7 @@ fn machine(book: &Book) -> String {
         format!("The disk's bare rate: {} appends of 4 KiB with an fdatasync each second.\n", plain(rate))
     });
     format!(
-        "{}.\n{}; medians of {rounds} rounds, ± half of the distance between the best and the worst.\n{sync}",
+        "{}.\n{}; medians of rounds ({rounds} of the DHCP servers), ± half of the distance between the best and the worst round.\n{sync}",
         book.machine.words(),
         book.date
     )

@@ -70,7 +70,7 @@ fn stats() -> BTreeMap<i32, Stat> {
         .collect()
 }
 
-/// proc_pid_stat(5): the name in parentheses may hold anything; behind it state, ppid, …, utime, stime, cutime, cstime.
+/// `proc_pid_stat(5)`: the name in parentheses may hold anything; behind it state, ppid, …, utime, stime, cutime, cstime.
 fn parse(stat: &str) -> Option<Stat> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
