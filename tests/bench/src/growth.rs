@@ -135,7 +135,9 @@ fn prepared(bench: &Bench, size: u32) -> anyhow::Result<PathBuf> {
     }
     bench.say(&format!("making {size} leases"));
     let folder = bench.fresh(&format!("leases-{size}"))?;
-    let config = servers::configure(&folder, &Setting::default())?;
+    // The daemon makes the lease file; an import does not.
+    drop(servers::ours(&bench.programs, &bench.cable, &folder, &Setting::default())?);
+    let config = folder.join("config.yaml");
     let csv = folder.join("leases.csv");
     fs::write(&csv, rows(size, chrono::Utc::now() + LIFE)?)?;
     let mut command = bench.cable.server(&bench.programs.daemon);
