@@ -355,7 +355,7 @@ fn keep(settings: &Settings) {
         let step = keeper.step().unwrap();
         steps.note(started);
         unfolded = unfolded.max(keeper.unfolded());
-        std::thread::sleep(if step.more { Duration::from_millis(2) } else { Duration::from_millis(250) });
+        std::thread::sleep(step.pause);
     }
     let cost = used() - before;
     let (count, left) = (steps.0.len(), keeper.unfolded());

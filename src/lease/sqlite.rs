@@ -29,7 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 const FOREIGN_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The write-ahead log is cut back to this size when a checkpoint starts it anew, in bytes.
-const JOURNAL_LIMIT: i64 = 32 * 1024 * 1024;
+const JOURNAL_LIMIT: i64 = 16 * 1024 * 1024;
 
 /// An open lease file.
 #[derive(Debug)]
@@ -131,10 +131,6 @@ impl SqliteStore {
 
     pub(super) fn error(&self, what: &'static str, error: rusqlite::Error) -> StoreError {
         from_sqlite(what, &self.path, error)
-    }
-
-    pub(super) fn set_busy_timeout(&self, patience: Duration) -> Result<(), StoreError> {
-        self.connection.busy_timeout(patience).map_err(|error| self.error("open", error))
     }
 
     /// Runs `work` under our lock, outside of any transaction.
