@@ -63,6 +63,12 @@ pub fn outputs(config: &Config, console: bool) -> OutputsConfig {
     }
 }
 
+/// Makes the last folder of each log file where it is missing: the logger itself may make none any more. What goes wrong shows
+/// when the file is opened.
+pub fn make_folders(config: &Config) {
+    Outputs::make_folders(&outputs(config, false));
+}
+
 /// How often each event is logged, by all processes together.
 pub fn limits(config: &Config, shared: Shared) -> Limits {
     let limit = |event: &Event| match config.logging.rate_limits.get(event.id()) {
