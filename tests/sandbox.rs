@@ -87,6 +87,7 @@ fn calls_are_put_into_a_process_that_may_do_everything() {
     let sleep = Command::new("sleep").arg("60").spawn().unwrap();
     let pid = i32::try_from(sleep.id()).unwrap();
     let _guard = Kill(sleep);
+    eventually("sleep", || (title(pid)? == "sleep 60" && common::state(pid)? == 'S').then_some(()));
     let opened = inject::call(pid, libc::SYS_openat, &open("/etc/passwd"));
     assert!(matches!(opened, Outcome::Returned(3..)), "{opened:?}");
     let missing = inject::call(pid, libc::SYS_openat, &open("/etc/no such file"));
@@ -94,7 +95,7 @@ fn calls_are_put_into_a_process_that_may_do_everything() {
     let netlink = inject::call(pid, libc::SYS_socket, &socket(libc::AF_NETLINK, libc::SOCK_RAW));
     assert!(matches!(netlink, Outcome::Returned(4..)), "{netlink:?}");
     assert_eq!(inject::call(pid, libc::SYS_getpid, &[]), Outcome::Returned(pid.into()));
-    assert_eq!(common::state(pid), Some('S'), "it sleeps on");
+    eventually("sleep as before", || (common::state(pid)? == 'S').then_some(()));
 }
 
 #[test]
@@ -365,6 +366,22 @@ fn new_log_folder_is_made_by_a_reload() {
     eventually("a new file", || {
         fs::read_to_string(there("other/place.log")).ok().filter(|text| text.contains("LOG_REOPENED"))
     });
+}
+
+/// The logger may use the folder that was there at its birth; where another one has taken its place, another logger does.
+#[test]
+fn log_folder_that_was_replaced_is_used_after_reopening() {
+    let daemon = Daemon::start(ALL);
+    let there = |path: &str| daemon.folder.path().join(path);
+    let old = named(daemon.pid(), "logger");
+    fs::rename(there("log"), there("old")).unwrap();
+    daemon.signal(Signal::SIGUSR1);
+    another(daemon.pid(), "logger", &old);
+    daemon.wait_log(&["WORKER_DIED", "logger", "another folder"]);
+    let new = daemon.worker("logger");
+    daemon.signal(Signal::SIGUSR1);
+    daemon.wait_log(&["LOG_REOPENED"]);
+    assert_eq!(daemon.worker("logger"), new, "the same folder keeps its logger");
 }
 
 /// Ends a process of the test's own.

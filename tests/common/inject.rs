@@ -46,7 +46,14 @@ pub fn call(pid: i32, number: i64, arguments: &[Argument<'_>]) -> Outcome {
     let pid = Pid::from_raw(pid);
     eventually(&format!("wait of {pid} in a system call"), || {
         ptrace::attach(pid).unwrap();
-        wait(pid);
+        // What came before the stop that was asked for is let through, or that one would be left over.
+        loop {
+            match wait(pid) {
+                Stop::By(Signal::SIGSTOP) => break,
+                Stop::By(signal) => ptrace::cont(pid, signal).unwrap(),
+                Stop::Ended(signal) => panic!("{pid} was ended by {signal}"),
+            }
+        }
         let regs = ptrace::getregs(pid).unwrap();
         // Behind the instruction `syscall`.
         let before = ptrace::read(pid, (regs.rip - 2) as *mut _).unwrap();
@@ -90,7 +97,7 @@ fn step(pid: Pid, before: nix::libc::user_regs_struct, number: i64, arguments: &
     regs.orig_rax = u64::MAX;
     ptrace::setregs(pid, regs).unwrap();
     ptrace::step(pid, None).unwrap();
-    if let Some(signal) = wait(pid) {
+    if let Stop::Ended(signal) = wait(pid) {
         return Outcome::Killed(signal);
     }
     let result = ptrace::getregs(pid).unwrap().rax.cast_signed();
@@ -101,12 +108,20 @@ fn step(pid: Pid, before: nix::libc::user_regs_struct, number: i64, arguments: &
     }
 }
 
-/// Waits until it stops, or for the signal that has ended it.
-fn wait(pid: Pid) -> Option<Signal> {
+/// Why a traced process does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// It has this signal before it.
+    By(Signal),
+    /// This one has ended it.
+    Ended(Signal),
+}
+
+fn wait(pid: Pid) -> Stop {
     loop {
         match waitpid(pid, Some(WaitPidFlag::__WALL)) {
-            Ok(WaitStatus::Stopped(..)) => return None,
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Some(signal),
+            Ok(WaitStatus::Stopped(_, signal)) => return Stop::By(signal),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Stop::Ended(signal),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => panic!("wait for {pid}: {}", io::Error::from(error)),
         }

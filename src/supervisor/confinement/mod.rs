@@ -5,12 +5,12 @@
 
 pub mod calls;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use daemon_utils::sandbox::{Confinement, FileAccess, FileRule, Filter, Limit, Resource, SandboxError};
 
 use crate::config::Config;
-use crate::workers::Kind;
+use crate::workers::{Kind, logger};
 
 use calls::Group;
 
@@ -183,8 +183,8 @@ impl Place {
                 vec![FileRule { path: there.to_owned(), access }]
             }
             Self::Logs => {
-                let rule = |path: PathBuf| FileRule { path, access: FileAccess::Write };
-                log_folders(config).into_iter().map(rule).collect()
+                let rule = |path: &Path| FileRule { path: path.to_owned(), access: FileAccess::Write };
+                logger::folders(config).map(rule).collect()
             }
             Self::Random => read(&["/dev/urandom"]),
             Self::Zone => read(&ZONES),
@@ -271,12 +271,6 @@ const NAMES: [&str; 14] = [
     "/usr/lib64",
     "/etc/services",
 ];
-
-/// The folders of the log files that a configuration asks for.
-pub(super) fn log_folders(config: &Config) -> Vec<PathBuf> {
-    let json = config.logging.json.enabled.then_some(&config.logging.json.file);
-    [&config.logging.log_file].into_iter().chain(json).map(|file| folder(file).to_owned()).collect()
-}
 
 /// Whether syslog goes to a host that has to be found by its name.
 fn names_a_host(config: &Config) -> bool {
