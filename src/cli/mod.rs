@@ -126,6 +126,9 @@ struct StartArgs {
     /// Where the configuration is refused, use the one that was in force last
     #[arg(long)]
     last_good: bool,
+    /// Where the lease file is damaged, save what can be read of it and keep the damaged one beside it
+    #[arg(long)]
+    recover: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Invocation, Outcome, StartArgs, StartCommand, say_json, style};
-use crate::supervisor::{self, Started, say};
+use crate::supervisor::{self, StartWishes, Started, say};
 
 pub(super) fn run(invocation: &Invocation, args: &StartCommand) -> Outcome {
     start(invocation, &args.start, args.output.json)
@@ -14,7 +14,9 @@ pub(super) fn run(invocation: &Invocation, args: &StartCommand) -> Outcome {
 /// Starts; `as_json`: the caller that comes back says so as JSON.
 pub(super) fn start(invocation: &Invocation, args: &StartArgs, as_json: bool) -> Outcome {
     let warn = |warning: &str| style::complain(&format!("warning: {warning}"));
-    match supervisor::start(invocation.manager()?, args.foreground, args.last_good, &warn)? {
+    let wishes =
+        StartWishes { foreground: args.foreground, last_good: args.last_good, recover: args.recover };
+    match supervisor::start(invocation.manager()?, wishes, &warn)? {
         Started::Ended(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         Started::Running { pid, words } => {
             if as_json {

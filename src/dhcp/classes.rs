@@ -29,7 +29,12 @@ struct Rule {
 
 /// The classes that a message belongs to, by their places in `config.dhcp.classes`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ClassSet(Box<[u64]>);
+pub struct ClassSet {
+    /// The first 64, which no packet has to get memory for.
+    few: u64,
+    /// The others, a bit each.
+    more: Box<[u64]>,
+}
 
 /// What conditions are held against.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +64,8 @@ impl Classes {
 
     /// The classes that a message belongs to.
     pub(super) fn of(&self, facts: &Facts<'_>) -> ClassSet {
-        let mut set = ClassSet(vec![0; self.rules.len().div_ceil(64)].into());
+        let words = self.rules.len().div_ceil(64).saturating_sub(1);
+        let mut set = ClassSet { few: 0, more: vec![0; words].into() };
         for (place, rule) in self.rules.iter().enumerate() {
             if holds(&rule.condition, facts) {
                 set.insert(place);
@@ -99,21 +105,39 @@ impl Classes {
 impl ClassSet {
     /// Whether the class at this place is one of them.
     pub fn contains(&self, place: usize) -> bool {
-        self.0.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+        self.word(place / 64) >> (place % 64) & 1 == 1
     }
 
     /// Their places, rising: the order in which they are applied.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
-        (0..self.0.len() * 64).filter(|place| self.contains(*place))
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..=self.more.len()).flat_map(|word| {
+            let mut bits = self.word(word);
+            std::iter::from_fn(move || {
+                let bit = usize::try_from(bits.trailing_zeros()).ok().filter(|bit| *bit < 64)?;
+                bits &= bits - 1;
+                Some(word * 64 + bit)
+            })
+        })
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
+        self.few == 0 && self.more.iter().all(|word| *word == 0)
+    }
+
+    fn word(&self, word: usize) -> u64 {
+        match word.checked_sub(1) {
+            None => self.few,
+            Some(more) => self.more.get(more).copied().unwrap_or(0),
+        }
     }
 
     fn insert(&mut self, place: usize) {
-        if let Some(word) = self.0.get_mut(place / 64) {
+        let word = match (place / 64).checked_sub(1) {
+            None => Some(&mut self.few),
+            Some(more) => self.more.get_mut(more),
+        };
+        if let Some(word) = word {
             *word |= 1 << (place % 64);
         }
     }

@@ -12,9 +12,8 @@ mod set;
 use crate::config::Config;
 use crate::config::model::{Host, Subnet};
 use crate::lease::{PoolId, SubnetId};
-use crate::protocol::code;
+use crate::protocol::{Codes, code};
 
-use set::Codes;
 pub use set::{OptionSet, Origin, Resolved};
 
 /// The compiled options of every level.
@@ -121,7 +120,11 @@ impl<'a> Layers<'a> {
     /// The option of this code that is in force: from the nearest level that says anything of it. None where no
     /// level does, and where the nearest one unsets it.
     pub fn get(&self, code: u8) -> Option<&'a Resolved> {
-        self.levels().find_map(|set| set.find(code))?.value.as_ref()
+        let entry = self.host.and_then(|set| set.find(code)).or_else(|| {
+            let of = |class: &usize| self.all_classes.get(*class)?.find(code);
+            self.classes.iter().rev().find_map(of).or_else(|| self.place?.find(code))
+        });
+        entry?.value.as_ref()
     }
 
     /// Every option in force with its origin, by code; for `explain`.

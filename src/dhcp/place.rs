@@ -15,8 +15,9 @@ use super::options::{Layers, PlaceRef};
 pub(super) struct Place<'p> {
     pub(super) subnet: &'p Subnet,
     pub(super) pool: Option<&'p Pool>,
-    /// The last applied first.
-    pub(super) classes: Vec<&'p Class>,
+    /// The places of the client's classes among all of them, rising: the last applied counts most.
+    pub(super) classes: &'p [usize],
+    pub(super) all_classes: &'p [Class],
     pub(super) host: Option<&'p Host>,
     pub(super) options: Layers<'p>,
 }
@@ -37,7 +38,6 @@ impl Pipeline {
         let subnet = self.config.dhcp.subnets.get(usize::from(id.0))?;
         let in_pool = address.and_then(|address| self.topology.pool_of(address));
         let pool = in_pool.and_then(|pool| self.pools.get(usize::from(pool.0)));
-        let classes = &self.config.dhcp.classes;
         // What a host is given counts on the subnet that lists it, not on the others of a shared network.
         let host = asker.host.and_then(|host| self.topology.host(host)).filter(|host| host.subnet == id);
         let place = in_pool.map_or(PlaceRef::Subnet(id), PlaceRef::Pool);
@@ -45,18 +45,25 @@ impl Pipeline {
         Some(Place {
             subnet,
             pool: pool.and_then(|(_, pool)| subnet.pools.get(*pool)),
-            classes: asker.classes.iter().rev().filter_map(|at| classes.get(*at)).collect(),
+            classes: &asker.classes,
+            all_classes: &self.config.dhcp.classes,
             host: host.and_then(|host| subnet.hosts.get(host.place)),
             options: self.options.layers(place, &asker.classes, host_place),
         })
     }
 }
 
-impl Place<'_> {
+impl<'p> Place<'p> {
+    /// The last applied first.
+    fn classes(&self) -> impl Iterator<Item = &'p Class> + use<'p> {
+        let all = self.all_classes;
+        self.classes.iter().rev().filter_map(move |at| all.get(*at))
+    }
+
     /// The lease times in force.
     pub(super) fn lease_time(&self) -> LeaseTime {
         let own = self.host.and_then(|host| host.lease_time);
-        own.or_else(|| self.classes.iter().find_map(|class| class.lease_time))
+        own.or_else(|| self.classes().find_map(|class| class.lease_time))
             .or_else(|| self.pool?.lease_time)
             .unwrap_or(self.subnet.common.lease_time)
     }
@@ -79,7 +86,7 @@ impl Place<'_> {
     fn nearest<'s, T>(&'s self, field: impl Fn(&'s Boot) -> Option<T>) -> Option<T> {
         let host = self.host.map(|host| &host.boot);
         let pool = self.pool.map(|pool| &pool.boot);
-        let classes = self.classes.iter().map(|class| &class.boot);
+        let classes = self.classes().map(|class| &class.boot);
         host.into_iter().chain(classes).chain(pool).find_map(field)
     }
 }

@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::protocol::encode::{self, Header, Op, Options};
-use crate::protocol::{MessageType, code, fqdn};
+use crate::protocol::{Codes, MessageType, code, fqdn};
 
 use super::handler::Talk;
 use super::outcome::{Destination, Event, Reply, ReplyKind, Silence};
@@ -18,6 +18,8 @@ const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 /// The B bit of the flags field (RFC 2131 figure 2).
 const BROADCAST_FLAG: u16 = 0x8000;
+/// What a usual reply has room in.
+const USUAL_BYTES: usize = 400;
 /// ARP hardware type of Ethernet.
 const ETHERNET: u8 = 1;
 
@@ -165,7 +167,11 @@ impl Pipeline {
         let fixed = Fixed::new(kind, server, grant, place);
         let required = self.required(request, kind, &fixed, grant, place);
         let mut wanted = place.options.select(message.parameter_request_list());
-        wanted.retain(|(code, _)| required.iter().all(|(given, _)| given != code));
+        let mut given = Codes::default();
+        for (code, _) in &required {
+            given.insert(*code);
+        }
+        wanted.retain(|(code, _)| !given.contains(*code));
         // RFC 4702 §4: whoever sends the option gets it back, asked for or not.
         let hostname = place.host.and_then(|host| host.hostname.as_deref());
         let suffix = self.config.dhcp.fqdn.suffix.as_deref();
@@ -239,7 +245,7 @@ impl Pipeline {
             (ReplyKind::Bootp, None) => encode::LEAST_BYTES,
             (_, most) => encode::payload_limit(most),
         };
-        let mut bytes = Vec::with_capacity(encode::LEAST_BYTES);
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
         let options = Options { required, wanted, relay };
         let omitted = encode::encode(header, &options, limit, &mut bytes).map_err(|_| Silence::Encoding)?;
         let interface = self.interface(request);

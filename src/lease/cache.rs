@@ -296,6 +296,11 @@ impl Hasher for SpreadHasher {
         self.0 = sip13(self.0, 0, bytes);
     }
 
+    /// The length before the bytes of a slice.
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
+    }
+
     fn write_u32(&mut self, n: u32) {
         self.write_u64(u64::from(n));
     }

@@ -46,6 +46,8 @@ pub struct Keeper {
     clock: LeaseClock,
     expiries: Expiries,
     limits: HistoryLimits,
+    /// Whether the leases have been read.
+    read: bool,
     known: u64,
     folded_to: u64,
     plan: Option<Plan>,
@@ -70,18 +72,29 @@ pub struct Step {
 impl Keeper {
     /// Opens the file and reads it. What the keeper writes is no promise to a client, so it does not wait for the disk.
     pub fn open(path: &Path, topology: Arc<Topology>, limits: HistoryLimits) -> Result<Self, StoreError> {
-        let mut store = SqliteStore::open(path, Durability::Process)?;
+        let mut keeper = Self::open_unread(path, topology, limits)?;
+        keeper.catch_up()?;
+        Ok(keeper)
+    }
+
+    /// As [`Self::open`], but the first step reads the leases: at a million that takes a second of a processor, which
+    /// the workers need to be ready to serve.
+    pub fn open_unread(
+        path: &Path,
+        topology: Arc<Topology>,
+        limits: HistoryLimits,
+    ) -> Result<Self, StoreError> {
+        let store = SqliteStore::open(path, Durability::Process)?;
         let clock = store.clock()?;
-        let mut expiries = Expiries::new(topology);
-        let known = store.load(&mut |row| expiries.apply(&row))?;
         let folded_to = u64::try_from(store.meta("folded_to")?).unwrap_or(0);
         let now = Instant::now();
         Ok(Self {
             store,
             clock,
-            expiries,
+            expiries: Expiries::new(topology),
             limits,
-            known,
+            read: false,
+            known: 0,
             folded_to,
             plan: None,
             may_prune: true,
@@ -139,6 +152,11 @@ impl Keeper {
         self.clock
     }
 
+    /// Whether the leases have been read; until then there is nothing to tell of them.
+    pub fn is_read(&self) -> bool {
+        self.read
+    }
+
     /// Rows of the log that are not folded yet.
     pub fn unfolded(&self) -> u64 {
         self.known.saturating_sub(self.folded_to)
@@ -193,16 +211,24 @@ impl Keeper {
     }
 
     fn catch_up(&mut self) -> Result<(), StoreError> {
+        if !self.read {
+            return self.load();
+        }
         let expiries = &mut self.expiries;
         match self.store.catch_up(self.known, &mut |row| expiries.apply(&row))? {
             CatchUp::Current(seq) => self.known = seq,
-            CatchUp::Gap => {
-                self.expiries.clear();
-                self.known = 0;
-                let expiries = &mut self.expiries;
-                self.known = self.store.load(&mut |row| expiries.apply(&row))?;
-            }
+            CatchUp::Gap => self.load()?,
         }
+        Ok(())
+    }
+
+    /// Reads everything anew; after an error the next step tries again.
+    fn load(&mut self) -> Result<(), StoreError> {
+        (self.read, self.known) = (false, 0);
+        self.expiries.clear();
+        let expiries = &mut self.expiries;
+        self.known = self.store.load(&mut |row| expiries.apply(&row))?;
+        self.read = true;
         Ok(())
     }
 

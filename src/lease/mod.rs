@@ -10,6 +10,7 @@
 //! | [`offers`], [`probes`], `table` | in shared memory: offered addresses · who uses free ones · the tables they stand in |
 //! | [`store`] | what the engine needs of a lease file |
 //! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
+//! | [`recover()`] | what can be read of a damaged file, in a new one |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
 //! | `admin`, [`office`] | what an administrator may do to leases: free an address, import · in a large file |
 //! | [`reader`], [`search`], [`past()`], `snapshot` | leases and who held them, for people · found by what is known · all leases for a dry run |
@@ -45,6 +46,7 @@ mod prepare;
 pub mod probes;
 pub mod reader;
 mod record;
+mod recover;
 pub mod request;
 mod rows;
 mod schema;
@@ -56,6 +58,7 @@ pub mod store;
 mod table;
 pub mod transfer;
 pub mod types;
+mod unfolded;
 pub mod view;
 pub mod when;
 
@@ -74,6 +77,7 @@ pub use pools::{Barred, PoolSpec, SubnetSpec, Topology};
 pub use prepare::{prepare, prepare_if_needed};
 pub use probes::{Answered, Finding, PROBE_WORDS, Probes};
 pub use reader::{Reader, Recorded};
+pub use recover::{Recovered, recover};
 pub use request::{AckEvent, Answer, Ask, NakReason, SilenceReason};
 pub use search::Search;
 pub use snapshot::Snapshot;

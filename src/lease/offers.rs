@@ -23,6 +23,10 @@ pub const OFFER_WORDS: usize = HEADER + Table::WORDS + HINTS;
 /// Longest hold of an offer, in seconds.
 pub const MAX_HOLD_SECS: u32 = table::MAX_SECS;
 
+/// An entry with no more seconds left than this gives way where there is no other room. No less than the time that a
+/// granted address is held.
+const GUARD_SECS: u64 = 3;
+
 const HEADER: usize = 8;
 const HINTS: usize = 1 << 17;
 
@@ -140,18 +144,26 @@ impl Offers {
     }
 }
 
-/// Where an offer of `tag` goes: its old place, else an unused one; with the word found there.
+/// Where an offer of `tag` goes: its old place, else an unused one, else that of one which is about to run out; with the
+/// word found there. What is granted is held for a few seconds more ([`GUARD_SECS`]), so a server that grants tens of
+/// thousands a second would be out of room for offers without the last.
 fn bucket_place(bucket: &[AtomicU64], tag: u64, hash: u32, now: Timestamp) -> Option<(usize, u64)> {
     let mut unused = None;
+    let mut soonest: Option<(u64, usize, u64)> = None;
     for (i, slot) in bucket.iter().enumerate() {
         let word = slot.load(SeqCst);
         if !Table::live(word, now) {
             unused = unused.or(Some((i, word)));
         } else if Table::tag_of(word) == tag {
             return (client_of(word) == hash).then_some((i, word));
+        } else {
+            let left = Table::left(word, now);
+            if left <= GUARD_SECS && soonest.is_none_or(|(least, ..)| left < least) {
+                soonest = Some((left, i, word));
+            }
         }
     }
-    unused
+    unused.or(soonest.map(|(_, i, word)| (i, word)))
 }
 
 fn client_of(word: u64) -> u32 {
@@ -192,6 +204,22 @@ mod tests {
         assert_eq!(offers.holder(ADDRESS, &client(1), NOW), Holder::This);
         offers.release(ADDRESS, &client(1));
         assert_eq!(offers.holder(ADDRESS, &client(1), NOW), Holder::Nobody);
+    }
+
+    #[test]
+    fn what_is_about_to_run_out_gives_way_where_there_is_no_room() {
+        let offers = Offers::private();
+        let soon = Timestamp(NOW.0 + GUARD_SECS);
+        let room = u32::try_from(Table::WORDS).unwrap();
+        // Granted, many times as many as there is room for; then offered.
+        (0..4 * room).for_each(|n| assert!(offers.claim(Ipv4Addr::from(n), &client(n), soon, NOW), "{n}"));
+        let offered: Vec<u32> = (4 * room..5 * room)
+            .filter(|n| offers.claim(Ipv4Addr::from(*n), &client(*n), LATER, NOW))
+            .collect();
+        assert!(offered.len() * 10 > Table::WORDS * 8, "{}", offered.len());
+        for n in offered {
+            assert_eq!(offers.holder(Ipv4Addr::from(n), &client(n), NOW), Holder::This, "no offer gives way");
+        }
     }
 
     #[test]

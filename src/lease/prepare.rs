@@ -18,7 +18,7 @@ use super::store::StoreError;
 use super::types::Timestamp;
 
 /// How long another process may hold the file meanwhile.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -36,6 +36,7 @@ pub fn prepare_if_needed(path: &Path, durability: Durability) -> Result<(), Stor
 /// Creates the file (and its folder) if it is missing, checks it, brings it to this program's schema, and fixes the lease
 /// clock for this boot. A file that is not ours, damaged or of a later version is left as it is.
 pub fn prepare(path: &Path, durability: Durability) -> Result<(), StoreError> {
+    super::recover::finish(path)?;
     create(path)?;
     check_magic(path)?;
     let mut lock = WriteLock::open(path)?;
@@ -70,6 +71,12 @@ fn create(path: &Path) -> Result<(), StoreError> {
         }
         Err(error) => Err(io("create")(error)),
     }
+}
+
+/// Makes what was created, renamed or removed in the file's folder survive a loss of power.
+pub(super) fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(folder)?.sync_all()
 }
 
 /// An empty file is new; anything else must be SQLite.

@@ -1,8 +1,9 @@
 //! Reads leases for people and commands, on a running and on a stopped daemon, without changing or creating any file.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::net::Ipv4Addr;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
@@ -10,11 +11,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 pub use crate::config::with_colons as colons;
 
 use super::prepare::clock_of;
-use super::rows::{clean, decode, signed};
+use super::rows::{clean, decode};
 use super::schema::{APPLICATION_ID, VERSION, lease_columns};
 use super::sqlite::{from_sqlite, resolved, wal_path};
 use super::store::{RowRef, StoreError};
 use super::types::{Lease, LeaseEvent, LeaseState, Timestamp};
+use super::unfolded::{Newest, Unfolded};
 use super::when::Times;
 
 /// A lease as the file has it.
@@ -33,6 +35,14 @@ pub struct Reader {
     path: PathBuf,
     /// The present of that look.
     pub times: Times,
+    unfolded: RefCell<Unfolded>,
+}
+
+/// What is taken along from one look to the next, so that a long list does not begin anew with each page.
+#[derive(Debug)]
+pub struct Bookmark {
+    file: Option<(u64, u64)>,
+    unfolded: Unfolded,
 }
 
 impl Reader {
@@ -43,7 +53,23 @@ impl Reader {
         // One transaction: the keeper must not fold between the two tables.
         connection.execute_batch("BEGIN").map_err(wrong)?;
         let times = times(&connection).map_err(wrong)?;
-        Ok(Self { connection, path: path.to_owned(), times })
+        Ok(Self { connection, path: path.to_owned(), times, unfolded: RefCell::default() })
+    }
+
+    /// Ends the look, for nobody knows how long the reader of a page takes: one that lasts keeps the write-ahead log from
+    /// shrinking.
+    pub fn close(self) -> Bookmark {
+        Bookmark { file: identity(&self.path), unfolded: self.unfolded.into_inner() }
+    }
+
+    /// As [`Self::open`], for the next page of a list.
+    pub fn reopen(path: &Path, bookmark: Bookmark) -> Result<Self, StoreError> {
+        let reader = Self::open(path)?;
+        // Of another file nothing is known.
+        if bookmark.file.is_some() && bookmark.file == identity(path) {
+            reader.unfolded.replace(bookmark.unfolded);
+        }
+        Ok(reader)
     }
 
     /// The lease of an address, current or last.
@@ -82,10 +108,14 @@ impl Reader {
             list.push(recorded(row));
             if list.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        walk(&self.connection, behind(after), Ipv4Addr::BROADCAST, &mut take)
-            .map_err(|error| self.error(error))?;
+        self.walk(behind(after), Ipv4Addr::BROADCAST, &mut take)?;
         Ok(list)
     }
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// The first address of a page.
@@ -93,33 +123,43 @@ pub(super) fn behind(after: Option<Ipv4Addr>) -> u64 {
     after.map_or(0, |after| u64::from(u32::from(after)) + 1)
 }
 
-/// Visits every lease from `first` to `last` in the order of addresses, folded or not, until told to stop. What the log says
-/// of an address hides the folded row.
-pub(super) fn walk(
+impl Reader {
+    /// Visits every lease from `first` to `last` in the order of addresses, folded or not, until told to stop. What the log
+    /// says of an address hides the folded row.
+    pub(super) fn walk(
+        &self,
+        first: u64,
+        last: Ipv4Addr,
+        visit: &mut dyn FnMut(&RowRef<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let last = u32::from(last);
+        // Behind the last address there is nothing.
+        let Some(first) = u32::try_from(first).ok().filter(|first| *first <= last) else { return Ok(()) };
+        let mut unfolded = self.unfolded.borrow_mut();
+        let merged = unfolded
+            .follow(&self.connection, (first, last))
+            .and_then(|()| merge(&self.connection, unfolded.between(first, last), first..=last, visit));
+        merged.map_err(|error| self.error(error))
+    }
+}
+
+fn merge(
     connection: &Connection,
-    first: u64,
-    last: Ipv4Addr,
+    newest: &[Newest],
+    addresses: RangeInclusive<u32>,
     visit: &mut dyn FnMut(&RowRef<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<()> {
-    let range = params![signed(first), u32::from(last)];
-    let mut newest: BTreeMap<Ipv4Addr, Option<i64>> = BTreeMap::new();
-    let mut log = connection.prepare(
-        "SELECT address, seq, event = 'deleted' FROM lease_log \
-         WHERE seq > (SELECT value FROM meta WHERE key = 'folded_to') AND address BETWEEN ?1 AND ?2 ORDER BY seq",
-    )?;
-    let mut rows = log.query(range)?;
-    while let Some(row) = rows.next()? {
-        let deleted: bool = row.get(2)?;
-        newest.insert(Ipv4Addr::from(row.get::<_, u32>(0)?), if deleted { None } else { Some(row.get(1)?) });
-    }
+    let mut newest = newest.iter().peekable();
     let mut by_seq = connection.prepare(concat!(
         "SELECT seq, at, event, ",
         lease_columns!(),
         " FROM lease_log WHERE seq = ?1"
     ))?;
-    let mut logged = |seq: Option<i64>, visit: &mut dyn FnMut(&RowRef<'_>) -> ControlFlow<()>| {
-        let Some(seq) = seq else { return Ok(ControlFlow::Continue(())) };
-        by_seq.query_row([seq], |row| decode(row).map(|row| visit(&row)))
+    let mut logged = |row: &Newest, visit: &mut dyn FnMut(&RowRef<'_>) -> ControlFlow<()>| {
+        if row.deleted {
+            return Ok(ControlFlow::Continue(()));
+        }
+        by_seq.query_row([row.seq], |row| decode(row).map(|row| visit(&row)))
     };
     let sql = concat!(
         "SELECT seq, 0, NULL, ",
@@ -127,24 +167,25 @@ pub(super) fn walk(
         " FROM leases WHERE address BETWEEN ?1 AND ?2 ORDER BY address"
     );
     let mut statement = connection.prepare(sql)?;
-    let mut folded = statement.query(range)?;
+    let mut folded = statement.query([addresses.start(), addresses.end()])?;
     while let Some(row) = folded.next()? {
         let row = decode(row)?;
-        while let Some(entry) = newest.first_entry().filter(|entry| *entry.key() < row.address) {
-            if logged(entry.remove(), visit)?.is_break() {
+        let address = u32::from(row.address);
+        while let Some(before) = newest.next_if(|newest| newest.address < address) {
+            if logged(before, visit)?.is_break() {
                 return Ok(());
             }
         }
-        let visited = match newest.remove(&row.address) {
-            Some(seq) => logged(seq, visit)?,
+        let visited = match newest.next_if(|newest| newest.address == address) {
+            Some(newer) => logged(newer, visit)?,
             None => visit(&row),
         };
         if visited.is_break() {
             return Ok(());
         }
     }
-    for seq in newest.into_values() {
-        if logged(seq, visit)?.is_break() {
+    for behind in newest {
+        if logged(behind, visit)?.is_break() {
             return Ok(());
         }
     }

@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 
-use super::reader::{Reader, Recorded, behind, recorded, state_at, walk};
+use super::reader::{Reader, Recorded, behind, recorded, state_at};
 use super::rows::clean;
 use super::store::{RowRef, StoreError};
 use super::types::LeaseState;
@@ -88,7 +88,7 @@ impl Search {
             ControlFlow::Continue(())
         };
         let first = behind(self.after).max(u64::from(u32::from(self.addresses.0)));
-        walk(&reader.connection, first, self.addresses.1, &mut visit).map_err(|error| reader.error(error))?;
+        reader.walk(first, self.addresses.1, &mut visit)?;
         Ok(found)
     }
 

@@ -177,7 +177,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Not a lease file, or a broken one.
-    #[error("lease file \"{}\" is damaged: {reason}\nhint: set the file aside or restore it from a backup; nothing was changed", path.display())]
+    #[error("lease file \"{}\" is damaged: {reason}\nhint: `start --recover` saves what can be read and keeps the damaged file beside it; nothing was changed", path.display())]
     Damaged {
         /// The lease file.
         path: PathBuf,
@@ -193,7 +193,7 @@ pub enum StoreError {
         reason: String,
     },
     /// Written by a later version of this program.
-    #[error("lease file \"{}\" has schema version {found}; this program knows {known}\nhint: run the version that wrote it, or a later one", path.display())]
+    #[error("lease file \"{}\" has schema version {found}; this program knows {known}\nhint: run the version that wrote it, or a later one; or `start --recover` to keep of it what this one understands", path.display())]
     Later {
         /// The lease file.
         path: PathBuf,

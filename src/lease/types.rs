@@ -40,9 +40,12 @@ impl ClientKey {
 
     /// By hardware type and address.
     pub fn by_hardware(address: &HardwareAddress) -> Self {
-        let mut bytes = vec![2, address.kind()];
-        bytes.extend_from_slice(address.bytes());
-        Self(bytes.into())
+        let (mut bytes, own) = ([0; 18], address.bytes());
+        // At most 16 bytes, by construction.
+        let length = own.len().min(16);
+        bytes[..2].copy_from_slice(&[2, address.kind()]);
+        bytes[2..2 + length].copy_from_slice(&own[..length]);
+        Self(bytes[..2 + length].into())
     }
 
     /// By the relay's circuit-id and remote-id (RFC 3046 §3). A circuit-id is unique at its relay only, so where
@@ -70,10 +73,15 @@ impl ClientKey {
     }
 
     fn tagged(kind: u8, identity: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(identity.len() + 1);
-        bytes.push(kind);
-        bytes.extend_from_slice(identity);
-        Self(bytes.into())
+        // On the stack first, so that memory is taken once.
+        let mut bytes = [0; 256];
+        match bytes.get_mut(1..=identity.len()) {
+            Some(own) => own.copy_from_slice(identity),
+            // Longer than any client-id: of a configuration, which no client can have.
+            None => return Self([&[kind], identity].concat().into()),
+        }
+        bytes[0] = kind;
+        Self(bytes[..=identity.len()].into())
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Borrows the receive buffer. Made by the parser only; read by the whole pipeline.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::borrowed;
 
+use super::codes::Codes;
 use super::fqdn;
 use super::hardware::HardwareAddress;
 use super::relay::RelayInformation;
@@ -125,43 +127,61 @@ impl MessageType {
     }
 }
 
-/// An option as the parser holds it.
-#[derive(Debug)]
-pub(super) enum Held<'a> {
-    /// As dhcproto read it.
-    Whole(borrowed::DhcpOption<'a>),
-    /// Joined from pieces or read from an overloaded field.
-    Joined { code: u8, data: Vec<u8> },
-}
-
-impl Held<'_> {
-    pub(super) fn code(&self) -> u8 {
-        match self {
-            Self::Whole(option) => option.code().into(),
-            Self::Joined { code, .. } => *code,
-        }
-    }
-
-    pub(super) fn data(&self) -> &[u8] {
-        match self {
-            Self::Whole(option) => option.data(),
-            Self::Joined { data, .. } => data,
-        }
-    }
-}
-
 /// A message whose frame is sound: `hlen` at most 16, the cookie in place, every option within its field, and
 /// the deciding options (50, 51, 52, 53, 54, 57, 61) of a legal length.
 #[derive(Debug)]
 pub struct DhcpMessage<'a> {
     header: borrowed::Message<'a>,
-    options: Vec<Held<'a>>,
+    options: Options<'a>,
     kind: MessageType,
     hardware: HardwareAddress,
 }
 
+/// The options of a packet in the order in which they first appear, each code once.
+#[derive(Debug, Default)]
+pub(super) struct Options<'a> {
+    all: Vec<(u8, Cow<'a, [u8]>)>,
+    /// Most questions are for options that are not there.
+    codes: Codes,
+}
+
+impl<'a> Options<'a> {
+    /// What a usual packet holds.
+    const USUAL: usize = 12;
+
+    pub(super) fn new() -> Self {
+        Self { all: Vec::with_capacity(Self::USUAL), codes: Codes::default() }
+    }
+
+    /// False, and nothing is added, where the code is there already.
+    pub(super) fn add(&mut self, code: u8, data: &'a [u8]) -> bool {
+        let new = self.codes.insert(code);
+        if new {
+            self.all.push((code, Cow::Borrowed(data)));
+        }
+        new
+    }
+
+    /// Options that were put together from pieces; no code comes twice.
+    pub(super) fn of(pieces: impl Iterator<Item = (u8, Vec<u8>)>) -> Self {
+        let all: Vec<_> = pieces.map(|(code, data)| (code, Cow::Owned(data))).collect();
+        let mut codes = Codes::default();
+        for (code, _) in &all {
+            codes.insert(*code);
+        }
+        Self { all, codes }
+    }
+
+    pub(super) fn get(&self, code: u8) -> Option<&[u8]> {
+        if !self.codes.contains(code) {
+            return None;
+        }
+        self.all.iter().find(|(other, _)| *other == code).map(|(_, data)| &**data)
+    }
+}
+
 impl<'a> DhcpMessage<'a> {
-    pub(super) fn new(header: borrowed::Message<'a>, options: Vec<Held<'a>>, kind: MessageType) -> Self {
+    pub(super) fn new(header: borrowed::Message<'a>, options: Options<'a>, kind: MessageType) -> Self {
         // The parser has checked hlen, so chaddr() stays inside its field and new() always succeeds.
         let hardware = HardwareAddress::new(header.htype().into(), header.chaddr()).unwrap_or_default();
         Self { header, options, kind, hardware }
@@ -219,12 +239,12 @@ impl<'a> DhcpMessage<'a> {
 
     /// An option's bytes, its pieces joined; none where it is absent.
     pub fn option(&self, code: u8) -> Option<&[u8]> {
-        self.options.iter().find(|option| option.code() == code).map(Held::data)
+        self.options.get(code)
     }
 
     /// All options in the order in which they first appear.
     pub fn options(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.options.iter().map(|option| (option.code(), option.data()))
+        self.options.all.iter().map(|(code, data)| (*code, &**data))
     }
 
     /// An option that holds one address.

@@ -3,6 +3,7 @@
 //! No socket, no clock, no lease. dhcproto reads and writes on the main path; where it errs (see [`parser`] and
 //! [`encode`]), the code here is right.
 
+mod codes;
 pub mod encode;
 mod extensions;
 pub mod fqdn;
@@ -18,6 +19,7 @@ mod walk;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use codes::Codes;
 pub use hardware::HardwareAddress;
 pub use message::{DhcpMessage, MessageType, code};
 pub use parser::{DhcpParser, Malformed};

@@ -1,16 +1,16 @@
 //! `DhcpParser`: bytes → [`DhcpMessage`]. Owns the checks of a packet's frame; decides nothing about its meaning.
 //!
-//! dhcproto reads the header and, on the common path, the options. Its decoder is lenient, so the frame is
-//! checked before it: it ignores the magic cookie, slices `chaddr` by an unchecked `hlen`, ends silently at a
-//! broken option, joins the pieces of a long option only where they are neighbours, and cuts `sname` and `file`
-//! at their first NUL, which loses options there. Where a packet has pieces apart or overloaded fields (RFC 3396,
-//! RFC 2132 §9.3), the options are collected here instead.
+//! dhcproto reads the header. Its decoder is lenient, so the frame is checked before it: it ignores the magic cookie,
+//! slices `chaddr` by an unchecked `hlen`, ends silently at a broken option, joins the pieces of a long option only
+//! where they are neighbours, and cuts `sname` and `file` at their first NUL, which loses options there. So the options
+//! are walked through here, once: that checks them and finds them. Where a packet has pieces apart or overloaded
+//! fields (RFC 3396, RFC 2132 §9.3), they are collected once more.
 
 use dhcproto::v4::{MAGIC, Opcode, borrowed};
 
 use crate::stats::Counter;
 
-use super::message::{DhcpMessage, Held, MessageType, code};
+use super::message::{DhcpMessage, MessageType, Options, code};
 use super::walk::{Truncated, Walk};
 
 /// Header and cookie; a shorter packet carries no option and is no DHCP (RFC 2131 §2).
@@ -90,32 +90,31 @@ fn read(bytes: &[u8], expected: Opcode) -> Result<DhcpMessage<'_>, Malformed> {
     if bytes.get(COOKIE_AT..HEADER_BYTES) != Some(&MAGIC[..]) {
         return Err(Malformed::Cookie);
     }
-    let options = if plain(field)? { header.opts().map(Held::Whole).collect() } else { join(bytes, field)? };
+    let options = match plain(field)? {
+        Some(options) => options,
+        None => join(bytes, field)?,
+    };
     let kind = kind(&options)?;
     let message = DhcpMessage::new(header, options, kind);
     lengths(&message)?;
     Ok(message)
 }
 
-/// Checks the frame of the options field. True where no code comes twice and nothing is overloaded, so that
-/// dhcproto's iterator yields the options as they are.
-fn plain(field: &[u8]) -> Result<bool, Malformed> {
-    let mut seen = [0_u64; 4];
-    let mut plain = true;
+/// The options where no code comes twice and nothing is overloaded, so that they are what stands there.
+fn plain(field: &[u8]) -> Result<Option<Options<'_>>, Malformed> {
+    let mut options = Options::new();
     for option in Walk::options(field) {
-        let (option, _) = option.map_err(|Truncated(code)| Malformed::OptionTruncated(code))?;
-        let bit = 1 << (option % 64);
-        if let Some(word) = seen.get_mut(usize::from(option / 64)) {
-            plain &= *word & bit == 0 && option != code::OVERLOAD;
-            *word |= bit;
+        let (code, data) = option.map_err(|Truncated(code)| Malformed::OptionTruncated(code))?;
+        if !options.add(code, data) || code == code::OVERLOAD {
+            return Ok(None);
         }
     }
-    Ok(plain)
+    Ok(Some(options))
 }
 
 /// Collects the options over all fields, in the order options → file → sname, and joins the pieces that share
 /// a code (RFC 3396 §5 and §7).
-fn join<'a>(bytes: &'a [u8], field: &'a [u8]) -> Result<Vec<Held<'a>>, Malformed> {
+fn join<'a>(bytes: &'a [u8], field: &'a [u8]) -> Result<Options<'a>, Malformed> {
     let mut joined = Joined::default();
     for option in Walk::options(field) {
         let (code, data) = option.map_err(|Truncated(code)| Malformed::OptionTruncated(code))?;
@@ -128,7 +127,7 @@ fn join<'a>(bytes: &'a [u8], field: &'a [u8]) -> Result<Vec<Held<'a>>, Malformed
             joined.append(code, data);
         }
     }
-    Ok(joined.options.into_iter().map(|(code, data)| Held::Joined { code, data }).collect())
+    Ok(Options::of(joined.options.into_iter()))
 }
 
 /// Options by the order of their first piece. A packet may hold 32,000 pieces, so none is searched for.
@@ -171,8 +170,8 @@ fn overloaded(option: Option<&[u8]>) -> Result<(bool, bool), Malformed> {
 }
 
 /// RFC 1534 §2: a message without option 53 is BOOTP.
-fn kind(options: &[Held<'_>]) -> Result<MessageType, Malformed> {
-    match options.iter().find(|option| option.code() == code::MESSAGE_TYPE).map(Held::data) {
+fn kind(options: &Options<'_>) -> Result<MessageType, Malformed> {
+    match options.get(code::MESSAGE_TYPE) {
         None => Ok(MessageType::Bootp),
         Some([kind]) => Ok(MessageType::from(*kind)),
         Some(_) => Err(Malformed::OptionLength(code::MESSAGE_TYPE)),

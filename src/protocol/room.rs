@@ -8,7 +8,7 @@
 /// Option 52 takes code, length and value.
 const OVERLOAD_BYTES: usize = 3;
 /// The most data that one piece of an option carries (RFC 3396 §4).
-const PIECE_BYTES: usize = 255;
+pub(super) const PIECE_BYTES: usize = 255;
 
 /// A field that carries options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,10 @@ impl Plan {
 
 /// Bytes that an option takes: code and length before each of its pieces (RFC 3396).
 pub(super) fn size(data: &[u8]) -> usize {
-    data.len() + 2 * data.len().div_ceil(PIECE_BYTES).max(1)
+    if data.len() <= PIECE_BYTES {
+        return data.len() + 2;
+    }
+    data.len() + 2 * data.len().div_ceil(PIECE_BYTES)
 }
 
 fn fill(wanted: &[(u8, &[u8])], mut room: Room) -> Vec<Option<Field>> {

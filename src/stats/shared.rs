@@ -253,15 +253,27 @@ impl Slot {
 
     /// Takes a value into a histogram, in its stored unit.
     pub fn observe(self, histogram: Histogram, value: u64) {
-        let words = self.histogram_words(histogram);
-        let bucket = histogram.bounds().partition_point(|bound| *bound < value);
-        words[bucket].fetch_add(1, Relaxed);
-        words[Histogram::BUCKETS + 1].fetch_add(value, Relaxed);
+        self.observe_many(histogram, value, 1);
     }
 
     /// Takes a duration into a histogram of seconds.
     pub fn observe_time(self, histogram: Histogram, time: Duration) {
-        self.observe(histogram, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.observe_times(histogram, time, 1);
+    }
+
+    /// The same so many times.
+    pub fn observe_times(self, histogram: Histogram, time: Duration, count: u64) {
+        self.observe_many(histogram, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), count);
+    }
+
+    fn observe_many(self, histogram: Histogram, value: u64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let words = self.histogram_words(histogram);
+        let bucket = histogram.bounds().partition_point(|bound| *bound < value);
+        words[bucket].fetch_add(count, Relaxed);
+        words[Histogram::BUCKETS + 1].fetch_add(value.saturating_mul(count), Relaxed);
     }
 
     /// Writes who is in the slot; main's alone. The gauges of whoever was there before are forgotten.

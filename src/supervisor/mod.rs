@@ -138,21 +138,25 @@ pub enum Started {
     Ended(i32),
 }
 
+/// How a start is to go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StartWishes {
+    /// This process itself becomes main, as also where the configuration says so.
+    pub foreground: bool,
+    /// A configuration that does not check out gives way to the one that was in force last.
+    pub last_good: bool,
+    /// A damaged lease file gives way to what can be read of it.
+    pub recover: bool,
+}
+
 /// Starts the daemon. `warn` gets what an operator should know, before anything is forked.
 ///
-/// The caller comes back when every worker serves or with the reason why not. With `foreground`, or where the
-/// configuration says so, this process itself becomes main. With `last_good` a configuration that does not check out
-/// gives way to the one that was in force last.
-pub fn start(
-    manager: ConfigManager,
-    foreground: bool,
-    last_good: bool,
-    warn: &dyn Fn(&str),
-) -> Result<Started, String> {
+/// The caller comes back when every worker serves or with the reason why not.
+pub fn start(manager: ConfigManager, wishes: StartWishes, warn: &dyn Fn(&str)) -> Result<Started, String> {
     // Before anything owns a descriptor.
     daemon::sanitize().map_err(|error| format!("could not put the process in order: {error}"))?;
     let file_read = Stamp::of_source(&manager);
-    let (loaded, mut warnings) = settings::load_for_start(&manager, last_good)?;
+    let (loaded, mut warnings) = settings::load_for_start(&manager, wishes.last_good)?;
     refuse_if_running(&loaded.config)?;
     // A clean stop takes the PID file away.
     let after_crash = matches!(pidfile::holder(&loaded.config.daemon.pid_file), Ok(Holder::Stale));
@@ -160,13 +164,15 @@ pub fn start(
     let config = Arc::clone(&in_force.config);
     let privilege = preflight::privilege(&config, &mut warnings).map_err(|error| error.to_string())?;
     preflight::folders(&config, &privilege).map_err(|error| error.to_string())?;
-    preflight::lease_file(&config, &privilege).map_err(|error| error.to_string())?;
+    let saved =
+        preflight::lease_file(&config, &privilege, wishes.recover).map_err(|error| error.to_string())?;
+    warnings.extend(saved);
     Outputs::check(&logger::outputs(&config, false)).map_err(|error| with_hint(&error, error.hint()))?;
     for warning in &warnings {
         warn(warning);
     }
 
-    let foreground = foreground || !config.daemon.daemonize;
+    let foreground = wishes.foreground || !config.daemon.daemonize;
     let report = if foreground {
         Report::foreground()
     } else {

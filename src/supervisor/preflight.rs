@@ -164,35 +164,51 @@ fn is_private_enough(folder: &Path) -> Result<(), PreflightError> {
 const DESCRIPTORS: usize = 64;
 
 /// Checks and migrates the lease file in a child that runs as the workers do, so that main opens no database
-/// and nothing in the state folder ends up belonging to root.
-pub(super) fn lease_file(config: &Config, privilege: &Privilege) -> Result<(), PreflightError> {
+/// and nothing in the state folder ends up belonging to root. With `recover` a damaged one gives way to what can be read of
+/// it; what that was is returned in words.
+pub(super) fn lease_file(
+    config: &Config,
+    privilege: &Privilege,
+    recover: bool,
+) -> Result<Option<String>, PreflightError> {
     if !config.dhcp.enabled {
-        return Ok(());
+        return Ok(None);
     }
     let (ours, childs) = Channel::pair().map_err(PreflightError::Fork)?;
     let store = &config.dhcp.store;
     let pid = process::spawn(|| {
-        let outcome = sandbox::apply(&privilege.worker)
-            // It opens what it needs after this; the standard descriptors and the channel are open.
-            .and_then(|_| sandbox::confine(&confinement::of(Process::LeaseCheck, config, DESCRIPTORS)?))
-            .map_err(|error| error.to_string())
-            .and_then(|()| lease::prepare(&store.path, store.durability).map_err(|error| error.to_string()));
-        match outcome {
-            Ok(()) => 0,
-            Err(reason) => {
-                let _ = childs.send(reason.as_bytes());
-                1
-            }
-        }
+        let ready = || {
+            sandbox::apply(&privilege.worker)
+                // It opens what it needs after this; the standard descriptors and the channel are open.
+                .and_then(|_| sandbox::confine(&confinement::of(Process::LeaseCheck, config, DESCRIPTORS)?))
+                .map_err(|error| error.to_string())?;
+            let made = if recover {
+                lease::recover(&store.path, store.durability)
+            } else {
+                lease::prepare(&store.path, store.durability).map(|()| None)
+            };
+            made.map_err(|error| error.to_string())
+        };
+        let (code, words) = match ready() {
+            Ok(None) => return 0,
+            Ok(Some(recovered)) => (0, recovered.to_string()),
+            Err(reason) => (1, reason),
+        };
+        let _ = childs.send(words.as_bytes());
+        code
     })
     .map_err(PreflightError::Fork)?;
     let exit = process::wait(pid).map_err(PreflightError::Fork)?;
+    // The child has ended: whoever else holds its end would keep this one open.
+    drop(childs);
     let mut buffer = vec![0; MAX_MESSAGE];
-    match (exit, ours.receive(&mut buffer)) {
-        (Exit::Code(0), _) => Ok(()),
-        (_, Ok(Received::Message(length))) => {
-            Err(PreflightError::Leases(String::from_utf8_lossy(&buffer[..length]).into_owned()))
-        }
-        (exit, _) => Err(PreflightError::Leases(format!("the check of the lease file ended with {exit}"))),
+    let words = match ours.receive(&mut buffer) {
+        Ok(Received::Message(length)) => Some(String::from_utf8_lossy(&buffer[..length]).into_owned()),
+        _ => None,
+    };
+    match (exit, words) {
+        (Exit::Code(0), words) => Ok(words),
+        (_, Some(reason)) => Err(PreflightError::Leases(reason)),
+        (exit, None) => Err(PreflightError::Leases(format!("the check of the lease file ended with {exit}"))),
     }
 }

@@ -165,7 +165,8 @@ impl Supervisor {
         settings::refuse_what_needs_restart(old, &loaded.config)?;
         if !old.dhcp.enabled {
             // The start had no reason to: there may be no lease file yet, or one with the clock of another boot.
-            preflight::lease_file(&loaded.config, &self.privilege).map_err(|error| error.to_string())?;
+            preflight::lease_file(&loaded.config, &self.privilege, false)
+                .map_err(|error| error.to_string())?;
         }
         InForce::of(loaded)
     }

@@ -28,6 +28,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Between two sweeps of the offers, which are counted by it: a megabyte to read.
 const OFFERS_EVERY: Duration = Duration::from_secs(1);
 
+/// A lease file of this size is read in some 50 ms.
+const SMALL_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Between two lines about a failure that lasts.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
@@ -35,8 +38,12 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 pub fn run(context: &Context) -> Result<(), String> {
     let topology = Topology::new(&context.config);
     let store = &context.config.dhcp.store;
-    let open = || Keeper::open(&store.path, topology.clone(), store.history);
-    let mut worker = Worker::new(context, open().map_err(|error| error.to_string())?);
+    // The first answer to a client need not wait for the keeper. A small file is read at once, so that the figures are there
+    // as soon as the daemon is.
+    let small = std::fs::metadata(&store.path).is_ok_and(|file| file.len() < SMALL_BYTES);
+    let open = if small { Keeper::open } else { Keeper::open_unread };
+    let keeper = open(&store.path, topology, store.history).map_err(|error| error.to_string())?;
+    let mut worker = Worker::new(context, keeper);
     context.say(&Word::Ready);
     let mut serving = false;
     let mut pause = TICK;
@@ -146,6 +153,9 @@ impl<'a> Worker<'a> {
     }
 
     fn publish(&self) {
+        if !self.keeper.is_read() {
+            return;
+        }
         self.context.slot.set(Gauge::UnfoldedRows, self.keeper.unfolded());
         for gauge in self.keeper.gauges() {
             let blocked = gauge.size.saturating_sub(gauge.free + gauge.states.iter().sum::<u64>());

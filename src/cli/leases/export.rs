@@ -47,8 +47,8 @@ pub(super) fn run(config: &Config, args: &ExportArgs) -> Done {
     loop {
         let page = reader.page(after, PAGE)?;
         let times = reader.times;
-        // A look that lasts as long as the reader of a pipe likes would keep the write-ahead log from shrinking.
-        drop(reader);
+        // The reader of a pipe takes as long as it likes.
+        let bookmark = reader.close();
         for recorded in &page {
             let cells = transfer::write(recorded, times);
             sheet.row(&cells.each_ref().map(String::as_str))?;
@@ -58,7 +58,7 @@ pub(super) fn run(config: &Config, args: &ExportArgs) -> Done {
             Some(last) if page.len() == PAGE => after = Some(last.lease.address),
             _ => break,
         }
-        reader = Reader::open(path)?;
+        reader = Reader::reopen(path, bookmark)?;
     }
     sheet.end()?;
     progress.finish();

@@ -44,9 +44,10 @@ pub(super) fn run(config: &Config, args: &ListArgs) -> Done {
         limit: PAGE,
         ..Search::default()
     };
-    let page = |search: &Search| search.run(&Reader::open(&config.dhcp.store.path)?);
+    let path = &config.dhcp.store.path;
+    let mut reader = Reader::open(path)?;
     // Read before anything is written, so that a failure leaves no half of an answer.
-    let mut found = page(&search)?;
+    let mut found = search.run(&reader)?;
     if let (true, Some(name)) = (found.leases.is_empty() && found.next.is_none(), &args.subnet)
         && !config.dhcp.subnets.iter().any(|subnet| subnet.name.as_str() == name)
     {
@@ -54,6 +55,8 @@ pub(super) fn run(config: &Config, args: &ListArgs) -> Done {
     }
     let mut sheet = sheet::open(&args.look, &HEADS, "lease")?;
     loop {
+        // The reader of a pipe takes as long as it likes.
+        let bookmark = reader.close();
         for lease in &found.leases {
             sheet.row(&cells(&LeaseView::new(lease, found.times, Times::local)))?;
         }
@@ -61,7 +64,8 @@ pub(super) fn run(config: &Config, args: &ListArgs) -> Done {
             return Ok(sheet.end()?);
         }
         search.after = found.next;
-        found = page(&search)?;
+        reader = Reader::reopen(path, bookmark)?;
+        found = search.run(&reader)?;
     }
 }
 

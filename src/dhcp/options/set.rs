@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::model::Options;
+use crate::protocol::Codes;
 use crate::protocol::options::Setting;
 
 /// Options by code, and the codes that are unset here whatever stands above.
@@ -52,10 +53,6 @@ pub enum Origin {
     Host(Arc<str>),
 }
 
-/// A set of option codes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Codes([u64; 4]);
-
 impl OptionSet {
     /// Lays the options of a nearer level over these.
     pub(super) fn lay_over(&mut self, options: &Options, origin: &Origin) {
@@ -97,6 +94,9 @@ impl OptionSet {
 
     /// What this level says of an option; none: nothing.
     pub(super) fn find(&self, code: u8) -> Option<&Entry> {
+        if !self.codes.contains(code) {
+            return None;
+        }
         self.entries.binary_search_by_key(&code, |entry| entry.code).ok().and_then(|at| self.entries.get(at))
     }
 
@@ -108,48 +108,5 @@ impl OptionSet {
     /// The codes that are marked `always` here.
     pub(super) fn always(&self) -> Codes {
         self.always
-    }
-}
-
-impl Codes {
-    /// False where it was in the set already.
-    pub(super) fn insert(&mut self, code: u8) -> bool {
-        let (word, bit) = Self::place(code);
-        match self.0.get_mut(word) {
-            Some(word) if *word & bit == 0 => {
-                *word |= bit;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn remove(&mut self, code: u8) {
-        let (word, bit) = Self::place(code);
-        if let Some(word) = self.0.get_mut(word) {
-            *word &= !bit;
-        }
-    }
-
-    fn contains(self, code: u8) -> bool {
-        let (word, bit) = Self::place(code);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    pub(super) fn union(self, other: Self) -> Self {
-        let mut all = self;
-        for (word, other) in all.0.iter_mut().zip(other.0) {
-            *word |= other;
-        }
-        all
-    }
-
-    /// Rising.
-    pub(super) fn iter(self) -> impl Iterator<Item = u8> {
-        (0..=u8::MAX).filter(move |code| self.contains(*code))
-    }
-
-    fn place(code: u8) -> (usize, u64) {
-        (usize::from(code / 64), 1 << (code % 64))
     }
 }

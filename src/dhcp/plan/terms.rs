@@ -48,11 +48,11 @@ impl Terms {
         let host = host.filter(|host| host.subnet == levels.subnet);
         let at = levels.pool.map_or(PlaceRef::Subnet(levels.subnet), PlaceRef::Pool);
         let host_place = host.map(|host| (usize::from(levels.subnet.0), host.place));
-        let classes = &pipeline.config.dhcp.classes;
         let place = Place {
             subnet,
             pool: pool.and_then(|(_, pool)| subnet.pools.get(*pool)),
-            classes: levels.classes.iter().rev().filter_map(|at| classes.get(*at)).collect(),
+            classes: &levels.classes,
+            all_classes: &pipeline.config.dhcp.classes,
             host: host.and_then(|host| subnet.hosts.get(host.place)),
             options: pipeline.options.layers(at, &levels.classes, host_place),
         };

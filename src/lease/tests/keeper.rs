@@ -122,6 +122,30 @@ fn a_folded_file_loads_as_the_log_did() {
 }
 
 #[test]
+fn keeper_that_reads_later_tells_nothing_before_and_the_same_after() {
+    let file = File::new();
+    busy(&file);
+    let topology = lan("10.0.0.2-10.0.255.254");
+    let limits = HistoryLimits { keep: Duration::from_secs(90 * 86_400), max_size: 1 << 30 };
+    let mut later = Keeper::open_unread(&file.path(), topology.clone(), limits).unwrap();
+    assert!(!later.is_read());
+    later.step().unwrap();
+    let mut at_once = Keeper::open(&file.path(), topology.clone(), limits).unwrap();
+    assert!(later.is_read() && at_once.is_read());
+    at_once.step().unwrap();
+    assert_eq!(later.gauges(), at_once.gauges());
+    assert_eq!(later.gauges()[0].states.iter().sum::<u64>(), 600);
+    // One that is told to end before it has read leaves a folded file all the same.
+    let mut unread = Keeper::open_unread(&file.path(), topology, limits).unwrap();
+    unread.finish().unwrap();
+    assert_eq!(unread.unfolded(), 0);
+    assert_eq!(
+        file.count("SELECT value FROM meta WHERE key = 'folded_to'"),
+        file.count("SELECT max(seq) FROM lease_log")
+    );
+}
+
+#[test]
 fn what_ran_out_gets_a_row_and_what_was_renewed_does_not() {
     let file = File::new();
     let mut engine = file.manager(&topology(), Offers::private());

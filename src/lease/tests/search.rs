@@ -92,3 +92,58 @@ fn follower_sees_each_row_once_and_knows_what_was_pruned() {
     file.foreign().execute("DELETE FROM lease_log WHERE seq <= 8", []).unwrap();
     assert_eq!(follower.after(3, 5).unwrap().missed, 5);
 }
+
+/// All pages from the first to the last, with whatever happens between two of them.
+fn paged(file: &File, limit: usize, mut between: impl FnMut(usize)) -> Vec<String> {
+    let mut search = Search { limit, ..Search::default() };
+    let mut reader = Reader::open(&file.path()).unwrap();
+    let mut seen = Vec::new();
+    for page in 0.. {
+        let found = search.run(&reader).unwrap();
+        seen.extend(ips(&found));
+        let Some(next) = found.next else { break };
+        let bookmark = reader.close();
+        between(page);
+        search.after = Some(next);
+        reader = Reader::reopen(&file.path(), bookmark).unwrap();
+    }
+    seen
+}
+
+#[test]
+fn list_goes_on_behind_its_bookmark_whatever_was_written_or_folded_meanwhile() {
+    let file = stocked();
+    let before = paged(&file, 1000, |_| ());
+    assert_eq!(paged(&file, 3, |_| ()), before);
+    // Another lease ends, one is new, the log is folded and its rows are gone: what lies behind is listed as it is now.
+    let mut manager = file.manager(&topology(), Offers::private());
+    let new = std::cell::Cell::new(ip("10.0.0.1"));
+    let seen = paged(&file, 6, |page| {
+        if page == 0 {
+            let next: Vec<Ipv4Addr> = before[6..].iter().map(|text| ip(text)).collect();
+            manager.begin(Access::Write, START).unwrap();
+            assert!(matches!(manager.free(next[4]), Freed::Lease(_)));
+            manager.commit().unwrap();
+            new.set(manager.lease(START, 77));
+            super::keeper::keeper(&file).finish().unwrap();
+            file.foreign()
+                .execute_batch("DELETE FROM lease_log; UPDATE meta SET value = 99 WHERE key = 'pruned_to'")
+                .unwrap();
+        }
+    });
+    let mut expected = before.clone();
+    if new.get() > ip(&before[5]) {
+        expected.push(new.get().to_string());
+        expected.sort_by_key(|text| ip(text));
+    }
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn bookmark_of_another_file_is_worth_nothing() {
+    let (one, other) = (stocked(), File::new());
+    let reader = Reader::open(&one.path()).unwrap();
+    Search::default().run(&reader).unwrap();
+    let reader = Reader::reopen(&other.path(), reader.close()).unwrap();
+    assert_eq!(Search::default().run(&reader).unwrap().leases, []);
+}

@@ -221,8 +221,12 @@ pub const LEASE_FILE: Group = Group::new(
     old_calls![SYS_access, SYS_lstat, SYS_open, SYS_readlink, SYS_stat, SYS_unlink],
 );
 
-/// Making the lease file where it is missing.
-pub const FOLDERS: Group = Group::new("folders", calls![SYS_mkdirat], old_calls![SYS_mkdir]);
+/// Making the lease file where it is missing, or from what can be read of a damaged one.
+pub const NEW_LEASE_FILE: Group = Group::new(
+    "new lease file",
+    calls![SYS_copy_file_range, SYS_linkat, SYS_mkdirat, SYS_renameat, SYS_renameat2],
+    old_calls![SYS_link, SYS_mkdir, SYS_rename],
+);
 
 /// Files that grow and are rotated.
 pub const LOG_FILES: Group = Group::new(
@@ -313,7 +317,7 @@ pub const GROUPS: [&Group; 11] = [
     &CLIENTS,
     &PACKETS,
     &LEASE_FILE,
-    &FOLDERS,
+    &NEW_LEASE_FILE,
     &LOG_FILES,
     &THREADS,
     &SYSLOG,

@@ -147,7 +147,7 @@ pub const TABLE: [Row; 7] = [
         name: "check of the lease file",
         stays_root: false,
         files: &[Place::LeasesToBe, Place::Random, Place::Boot],
-        calls: &[&calls::COMMON, &calls::LEASE_FILE, &calls::FOLDERS],
+        calls: &[&calls::COMMON, &calls::LEASE_FILE, &calls::NEW_LEASE_FILE],
         bounds: &[Bound::Descriptors(64), Bound::MemoryForLeases(4 * GIB), Bound::NoForks, Bound::NoLocks],
     },
 ];

@@ -18,15 +18,15 @@ use crate::event;
 use crate::lease::{HardwareAddress, StoreError, SubnetId};
 use crate::protocol::MessageType;
 use crate::stats::{Counter, Histogram, Shared, Slot};
-use crate::workers::Context;
 
 /// The same complaint is logged once in this time; the counters count each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// A full pool stays full for a while, and its clients ask again and again: once in this time, whichever worker they reach.
 const SAY_EXHAUSTED_EVERY: Duration = Duration::from_secs(60);
 
-/// What is counted and logged.
-pub(super) struct Account {
+/// What is counted and logged. The DHCP worker's own; public for the count of instructions (`tests/instructions`).
+#[derive(Debug)]
+pub struct Account {
     slot: Slot,
     figures: Shared,
     config: Arc<Config>,
@@ -45,14 +45,9 @@ enum Complaint {
 }
 
 impl Account {
-    pub(super) fn new(context: &Context, shared: Rates) -> Self {
-        Self {
-            slot: context.slot,
-            figures: context.shared,
-            config: Arc::clone(&context.config),
-            shared,
-            complained: HashMap::new(),
-        }
+    /// Of the worker in this slot; `rates` are those that all workers share.
+    pub fn new(slot: Slot, figures: Shared, config: Arc<Config>, rates: Rates) -> Self {
+        Self { slot, figures, config, shared: rates, complained: HashMap::new() }
     }
 
     /// A batch was received; the oldest of its packets `waited` so long for it.
@@ -69,7 +64,8 @@ impl Account {
         self.slot.observe_time(stage, took);
     }
 
-    pub(super) fn received(&self, request: &Request<'_>) {
+    /// A packet was accepted.
+    pub fn received(&self, request: &Request<'_>) {
         self.slot.count(match request.message().kind() {
             MessageType::Discover => Counter::DiscoverIn,
             MessageType::Request => Counter::RequestIn,
@@ -113,7 +109,7 @@ impl Account {
     }
 
     /// Counts and logs an outcome that is committed; the reply, if it has one.
-    pub(super) fn settle(&mut self, outcome: Outcome) -> Option<Reply> {
+    pub fn settle(&mut self, outcome: Outcome) -> Option<Reply> {
         match outcome {
             Outcome::Reply(reply) => {
                 if let Some(event) = &reply.event {
@@ -135,23 +131,31 @@ impl Account {
     }
 
     /// Counts what was sent from `sending` on; `failed` are the places of the replies that could not be.
-    pub(super) fn sent(&mut self, replies: &[Reply], failed: &[usize], received: Instant, sending: Instant) {
+    pub fn sent(&mut self, replies: &[Reply], failed: &[usize], received: Instant, sending: Instant) {
         if replies.is_empty() {
             return;
         }
         let now = Instant::now();
         let took = now.saturating_duration_since(received);
         self.stage(Histogram::StageSend, now.saturating_duration_since(sending));
-        let sent = replies.iter().enumerate().filter(|(place, _)| !failed.contains(place));
-        for (_, reply) in sent {
-            self.slot.count(match reply.kind {
-                ReplyKind::Offer => Counter::OfferOut,
-                ReplyKind::Ack => Counter::AckOut,
-                ReplyKind::Nak => Counter::NakOut,
-                ReplyKind::Bootp => Counter::BootpOut,
-            });
-            self.slot.observe_time(Histogram::DhcpResponse, took);
+        let mut sent = [0; 4];
+        for (place, reply) in replies.iter().enumerate() {
+            // Hardly ever one of them.
+            if failed.is_empty() || !failed.contains(&place) {
+                sent[match reply.kind {
+                    ReplyKind::Offer => 0,
+                    ReplyKind::Ack => 1,
+                    ReplyKind::Nak => 2,
+                    ReplyKind::Bootp => 3,
+                }] += 1;
+            }
         }
+        // Once a batch, not once a reply: each costs a locked instruction.
+        let counters = [Counter::OfferOut, Counter::AckOut, Counter::NakOut, Counter::BootpOut];
+        for (counter, count) in counters.into_iter().zip(sent).filter(|(_, count)| *count > 0) {
+            self.slot.add(counter, count);
+        }
+        self.slot.observe_times(Histogram::DhcpResponse, took, sent.iter().sum());
         if !failed.is_empty() {
             let count = failed.len();
             self.slot.add(Counter::DropSendFailed, count as u64);
@@ -242,7 +246,7 @@ impl Account {
     fn tell(&mut self, event: &Event) {
         let (mac, xid) = (event.hardware, format_args!("{:#010x}", event.xid));
         let subnet = event.subnet.and_then(|subnet| self.config.dhcp.subnets.get(usize::from(subnet.0)));
-        let subnet = subnet.map_or("", |subnet| subnet.name.as_str()).to_owned();
+        let subnet = subnet.map_or("", |subnet| subnet.name.as_str());
         let address = event.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
         match event.what {
             What::Offered => {
@@ -274,6 +278,7 @@ impl Account {
             // Counted and logged by its reason.
             What::Refused(refusal) => Self::refused(refusal, Some(event)),
             What::Exhausted => {
+                let subnet = subnet.to_owned();
                 // Its own memory first: a flood of invented clients can push a word out of the shared one.
                 if self.may_complain(Complaint::Exhausted(event.subnet))
                     && self.shared.may_say(subnet.as_bytes(), SAY_EXHAUSTED_EVERY, boot_time())

@@ -29,17 +29,35 @@ pub(super) struct Batch {
     store_failed: Option<Instant>,
 }
 
-/// What has become of a batch.
+/// What has become of one part of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Worked {
-    /// Committed: they may leave.
+    /// They may leave: what they promise is on disk.
     pub(super) replies: Vec<Reply>,
     /// Places of the packets that have to wait for a probe, and for which.
     pub(super) parked: Vec<(usize, Park)>,
 }
 
+/// A batch in its two parts. What promises nothing goes first: an OFFER does not wait for the disk, and while the disk
+/// works for the others its client's REQUEST is on its way.
+#[derive(Default)]
+pub(super) struct Parts<'a> {
+    /// Whose handling changes no lease.
+    reading: Vec<Accepted<'a>>,
+    /// The others.
+    writing: Vec<Accepted<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    /// In the order in which they are worked through; without those that are empty.
+    pub(super) fn each(&self) -> impl Iterator<Item = (Access, &[Accepted<'a>])> {
+        let parts = [(Access::Read, &self.reading[..]), (Access::Write, &self.writing[..])];
+        parts.into_iter().filter(|(_, part)| !part.is_empty())
+    }
+}
+
 /// A packet that has been accepted, and which datagram it was.
-struct Accepted<'a> {
+pub(super) struct Accepted<'a> {
     place: usize,
     request: Request<'a>,
 }
@@ -58,20 +76,24 @@ impl Batch {
         self.leases.begin(access, self.clock.now())
     }
 
-    /// Works through a batch: the replies that may leave, and which datagrams have to wait for a probe.
-    pub(super) fn work(&mut self, inbox: &DatagramBatch, interface: u32) -> Worked {
+    /// Accepts the datagrams of a batch. Long ones were put together beforehand.
+    pub(super) fn accept<'a>(
+        &mut self,
+        inbox: &'a DatagramBatch,
+        long: &'a [(usize, Vec<u8>)],
+        interface: u32,
+    ) -> Parts<'a> {
         self.account.batch(inbox.len(), inbox.waited());
         let at = boot_time();
-        // A long packet lies in two pieces: it is put together here, outside the borrow of the inbox.
-        let long: Vec<Option<Vec<u8>>> = (0..inbox.len()).map(|place| whole(inbox, place)).collect();
         let mut packets = Vec::with_capacity(inbox.len());
-        for (place, long) in long.iter().enumerate() {
+        for place in 0..inbox.len() {
             let datagram = inbox.get(place);
-            let bytes = long.as_deref().unwrap_or(datagram.head);
             if datagram.truncated {
                 self.account.truncated();
                 continue;
             }
+            let long = long.iter().find(|(other, _)| *other == place);
+            let bytes = long.map_or(datagram.head, |(_, whole)| whole);
             let SocketAddr::V4(from) = datagram.peer else { continue };
             let to = match datagram.local {
                 Some(std::net::IpAddr::V4(to)) => Some(to),
@@ -79,12 +101,12 @@ impl Batch {
             };
             packets.push((place, Packet { bytes, interface, from, to, at }));
         }
-        self.answer(packets, true)
+        self.accept_each(packets, true)
     }
 
-    /// Works through packets that have waited. The places are those in `packets`.
-    pub(super) fn resume(&mut self, packets: &[Packet<'_>]) -> Worked {
-        self.answer(packets.iter().copied().enumerate().collect(), false)
+    /// Accepts packets once more that have waited. The places are those in `packets`.
+    pub(super) fn accept_again<'a>(&mut self, packets: &[Packet<'a>]) -> Parts<'a> {
+        self.accept_each(packets.iter().copied().enumerate().collect(), false)
     }
 
     /// Lets addresses rest that somebody was found at; those that rest from now on, on disk. What cannot be written is
@@ -115,9 +137,9 @@ impl Batch {
         &self.pipeline
     }
 
-    fn answer(&mut self, packets: Vec<(usize, Packet<'_>)>, fresh: bool) -> Worked {
+    fn accept_each<'a>(&mut self, packets: Vec<(usize, Packet<'a>)>, fresh: bool) -> Parts<'a> {
         let started = Instant::now();
-        let mut accepted = Vec::with_capacity(packets.len());
+        let mut parts = Parts::default();
         for (place, packet) in packets {
             let pipeline = &self.pipeline;
             let accept = || if fresh { pipeline.accept(&packet) } else { pipeline.accept_again(&packet) };
@@ -126,15 +148,22 @@ impl Batch {
                     if fresh {
                         self.account.received(&request);
                     }
-                    accepted.push(Accepted { place, request });
+                    let part = if request.writes() { &mut parts.writing } else { &mut parts.reading };
+                    part.push(Accepted { place, request });
                 }
                 Ok(Err(outcome)) => drop(self.account.settle(outcome)),
                 Err(_) => self.account.panicked(packet.from),
             }
         }
         self.account.stage(Histogram::StageParse, started.elapsed());
+        parts
+    }
+
+    /// Works through a part of a batch: the replies that may leave, and which datagrams have to wait for a probe. Where the
+    /// lease file fails, the whole part is dropped: its clients ask again.
+    pub(super) fn work(&mut self, access: Access, part: &[Accepted<'_>]) -> Worked {
         let mut worked = Worked::default();
-        for (place, outcome) in self.decide(&accepted) {
+        for (place, outcome) in self.decide(access, part) {
             match outcome {
                 Outcome::Park(park) => worked.parked.push((place, park)),
                 outcome => worked.replies.extend(self.account.settle(outcome)),
@@ -143,37 +172,26 @@ impl Batch {
         worked
     }
 
-    /// The outcomes of a batch, committed. Where the lease file fails, what would have needed it is dropped.
-    fn decide(&mut self, accepted: &[Accepted<'_>]) -> Vec<(usize, Outcome)> {
-        let writes = accepted.iter().any(|one| one.request.writes());
-        if writes && !self.rests() {
-            match self.decide_with(Access::Write, accepted) {
+    /// The outcomes of a part, committed.
+    fn decide(&mut self, access: Access, part: &[Accepted<'_>]) -> Vec<(usize, Outcome)> {
+        let writes = access == Access::Write;
+        if !(writes && self.rests()) {
+            match self.decide_with(access, part) {
                 Ok(outcomes) => {
-                    if self.store_failed.take().is_some() {
+                    if writes && self.store_failed.take().is_some() {
                         self.be_patient(PATIENCE);
                         self.account.store_recovered();
                     }
                     return outcomes;
                 }
-                Err(error) => {
-                    self.store_fails(&error);
-                }
+                Err(error) if writes => self.store_fails(&error),
+                Err(error) => self.account.store_failed(&error),
             }
         }
-        let (writing, reading): (Vec<_>, Vec<_>) = accepted.iter().partition(|one| one.request.writes());
-        for _ in writing {
+        for _ in part {
             self.account.not_stored();
         }
-        match self.decide_with(Access::Read, &reading) {
-            Ok(outcomes) => outcomes,
-            Err(error) => {
-                self.account.store_failed(&error);
-                for _ in reading {
-                    self.account.not_stored();
-                }
-                Vec::new()
-            }
-        }
+        Vec::new()
     }
 
     fn store_fails(&mut self, error: &StoreError) {
@@ -201,14 +219,11 @@ impl Batch {
 
     /// One transaction. A packet whose handling panics is left out and the rest of the batch begins anew, so
     /// that nothing half-done of it is committed.
-    fn decide_with<'a, A>(
+    fn decide_with(
         &mut self,
         access: Access,
-        accepted: &[A],
-    ) -> Result<Vec<(usize, Outcome)>, StoreError>
-    where
-        A: std::borrow::Borrow<Accepted<'a>>,
-    {
+        accepted: &[Accepted<'_>],
+    ) -> Result<Vec<(usize, Outcome)>, StoreError> {
         let mut left_out = HashSet::new();
         loop {
             let started = Instant::now();
@@ -234,16 +249,13 @@ impl Batch {
     }
 
     /// Errors: the place of the packet whose handling panicked.
-    fn handle_all<'a, A>(
+    fn handle_all(
         &mut self,
-        accepted: &[A],
+        accepted: &[Accepted<'_>],
         left_out: &HashSet<usize>,
-    ) -> Result<Vec<(usize, Outcome)>, usize>
-    where
-        A: std::borrow::Borrow<Accepted<'a>>,
-    {
+    ) -> Result<Vec<(usize, Outcome)>, usize> {
         let mut outcomes = Vec::with_capacity(accepted.len());
-        for one in accepted.iter().map(std::borrow::Borrow::borrow) {
+        for one in accepted {
             if left_out.contains(&one.place) {
                 continue;
             }
@@ -258,13 +270,14 @@ impl Batch {
     }
 }
 
-/// The whole of a datagram, in memory of its own.
-pub(super) fn copy(inbox: &DatagramBatch, place: usize) -> Box<[u8]> {
-    whole(inbox, place).map_or_else(|| inbox.get(place).head.into(), Vec::into_boxed_slice)
+/// The datagrams that are longer than a slot and so lie in two pieces: each whole, with its place.
+pub(super) fn long_ones(inbox: &DatagramBatch) -> Vec<(usize, Vec<u8>)> {
+    let places = (0..inbox.len()).filter(|place| !inbox.get(*place).tail.is_empty());
+    places.map(|place| (place, copy(inbox, place).into_vec())).collect()
 }
 
-/// The whole of a datagram that is longer than a slot.
-fn whole(inbox: &DatagramBatch, place: usize) -> Option<Vec<u8>> {
+/// The whole of a datagram, in memory of its own.
+pub(super) fn copy(inbox: &DatagramBatch, place: usize) -> Box<[u8]> {
     let datagram = inbox.get(place);
-    (!datagram.tail.is_empty()).then(|| [datagram.head, datagram.tail].concat())
+    [datagram.head, datagram.tail].concat().into_boxed_slice()
 }

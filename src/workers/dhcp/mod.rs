@@ -1,10 +1,11 @@
-//! A DHCP worker: receives packets in batches, hands them to the pipeline, commits the leases of the whole
-//! batch at once, and only then sends the replies.
+//! A DHCP worker: receives packets in batches and hands them to the pipeline. Those that promise nothing are answered
+//! first; then the leases of all the others are committed at once, and only then do their replies leave.
 //!
 //! ```text
-//! recvmmsg ≤ 64 → accept each → BEGIN (if any may write) → handle each → COMMIT (fsync) → sendmmsg
-//!                     ▲                                            └── park: probe an address ──┐
-//!                     └──────────────── answer, or no answer in time ─────────────────────────────┘
+//! recvmmsg ≤ 64 → accept each ─┬→ DISCOVER, INFORM: catch up → handle each → sendmmsg
+//!                     ▲        └→ REQUEST, …: BEGIN → handle each → COMMIT (fsync) → sendmmsg
+//!                     │                               └── park: probe an address ──┐
+//!                     └──────────────── answer, or no answer in time ──────────────┘
 //! ```
 //!
 //! | file | owns |
@@ -15,7 +16,7 @@
 //! Several workers share the sockets, the offers and the lease file; none knows of the others. When the lease
 //! file cannot be written, no ACK leaves; offers go on.
 
-mod account;
+pub mod account;
 mod ahead;
 mod answerers;
 mod batch;
@@ -218,7 +219,7 @@ impl Worker {
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
         let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates)
             .with_means(prober.means());
-        let account = Account::new(context, rates);
+        let account = Account::new(context.slot, context.shared, Arc::clone(config), rates);
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
             batch: Batch::new(pipeline, leases, clock, account),
@@ -244,13 +245,17 @@ impl Worker {
                 Ok(_) => {
                     worked = true;
                     pause.succeeded();
-                    let Worked { replies, parked } = self.batch.work(&self.inbox, interface.index);
-                    let sending = Instant::now();
-                    let failed = self.sender.send(fd.as_fd(), &replies);
-                    self.batch.account.sent(&replies, &failed, received, sending);
-                    for (place, park) in parked {
-                        if let Some(packet) = owned(&self.inbox, place, socket, received) {
-                            self.checker.park(packet, park, &mut self.batch);
+                    let long = batch::long_ones(&self.inbox);
+                    let parts = self.batch.accept(&self.inbox, &long, interface.index);
+                    for (access, part) in parts.each() {
+                        let Worked { replies, parked } = self.batch.work(access, part);
+                        let sending = Instant::now();
+                        let failed = self.sender.send(fd.as_fd(), &replies);
+                        self.batch.account.sent(&replies, &failed, received, sending);
+                        for (place, park) in parked {
+                            if let Some(packet) = owned(&self.inbox, place, socket, received) {
+                                self.checker.park(packet, park, &mut self.batch);
+                            }
                         }
                     }
                 }
@@ -283,17 +288,19 @@ impl Worker {
                     at: boot_time(),
                 });
                 let packets: Vec<Packet<'_>> = packets.collect();
-                let Worked { replies, parked } = self.batch.resume(&packets);
-                let sending = Instant::now();
-                let failed = self.sender.send(fd.as_fd(), &replies);
                 let received = some.iter().map(|owned| owned.received).min();
-                self.batch.account.sent(&replies, &failed, received.unwrap_or(sending), sending);
-                for (place, park) in parked {
-                    match some.get(place) {
-                        Some(owned) if !leaving => {
-                            self.checker.park((*owned).clone(), park, &mut self.batch);
+                for (access, part) in self.batch.accept_again(&packets).each() {
+                    let Worked { replies, parked } = self.batch.work(access, part);
+                    let sending = Instant::now();
+                    let failed = self.sender.send(fd.as_fd(), &replies);
+                    self.batch.account.sent(&replies, &failed, received.unwrap_or(sending), sending);
+                    for (place, park) in parked {
+                        match some.get(place) {
+                            Some(owned) if !leaving => {
+                                self.checker.park((*owned).clone(), park, &mut self.batch);
+                            }
+                            Some(_) | None => self.batch.account.silence(Silence::Unchecked, None),
                         }
-                        Some(_) | None => self.batch.account.silence(Silence::Unchecked, None),
                     }
                 }
             }

@@ -1,0 +1,75 @@
+//! `echo-load`: puts servers under load, and measures the ceilings that they are compared with.
+//!
+//! Each command prints one JSON document on standard output; a listener prints `{"listening": ADDRESS}` as soon as it
+//! serves, and ends on SIGTERM. It knows nothing of the daemon but the protocols. `scripts/bench` calls it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `answer` | a DHCP server that answers everything and keeps nothing |
+//! | `batch` | UDP sockets, and many datagrams in one system call |
+//! | `dhcp` | a relay with many clients behind it |
+//! | `fsync` | the disk's bare rate of durable appends |
+//! | `histogram` | latencies and their percentiles |
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod batch;
+mod dhcp;
+mod fsync;
+mod histogram;
+
+use clap::{Parser, Subcommand};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+#[derive(Debug, Parser)]
+#[command(name = "echo-load", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Plays a DHCP relay with many clients behind it
+    Dhcp(dhcp::Args),
+    /// Answers every DHCP packet from the packet itself and keeps nothing: the ceiling of a DHCP server
+    Answer(answer::Args),
+    /// Appends to a file and syncs it, again and again: the disk's bare rate
+    Fsync(fsync::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Dhcp(args) => dhcp::run(&args),
+        Command::Answer(args) => answer::run(&args),
+        Command::Fsync(args) => fsync::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo-load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a command's one document, or the line of a listener, at once.
+fn print(document: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, document)?;
+    writeln!(out)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// A positive number of seconds, of the command line.
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if seconds > 0.0 && seconds <= 86_400.0 {
+        Ok(std::time::Duration::from_secs_f64(seconds))
+    } else {
+        Err("must be above 0 and at most 86400 seconds".to_owned())
+    }
+}
