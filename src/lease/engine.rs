@@ -155,7 +155,7 @@ impl<S: LeaseStore> LeaseManager<S> {
         offers: Offers,
     ) -> Result<Self, StoreError> {
         let mut cache = Cache::new(Arc::clone(&topology), settings.max_leases_per_circuit != 0);
-        let known = store.load(&mut |row| cache.apply(&row))?;
+        let known = cache.load(|sink| store.load(sink))?;
         let reserved = settings.reserved.iter().copied().collect();
         Ok(Self {
             topology,
@@ -304,9 +304,8 @@ impl<S: LeaseStore> LeaseManager<S> {
             CatchUp::Gap => {
                 // Until it has all been read, nothing is known: an error on the way leads here again.
                 self.known = 0;
-                self.cache.clear();
-                let cache = &mut self.cache;
-                self.known = self.store.load(&mut |row| cache.apply(&row))?;
+                let store = &mut self.store;
+                self.known = self.cache.load(|sink| store.load(sink))?;
             }
         }
         Ok(())

@@ -50,7 +50,18 @@ impl Packed {
         let id_is_key =
             matches!((client.key.split_first(), client.client_id), (Some((1, id)), Some(own)) if id == own);
         let mut flags = 0;
-        let mut bytes = Vec::with_capacity(64);
+        // Exactly what is needed: a million blocks that are cut to size afterwards are a tenth of the time of a start.
+        let optional = [client.hostname, client.circuit_id, client.remote_id, client.vendor_class];
+        let id = client.client_id.filter(|_| !id_is_key);
+        let fields = optional.into_iter().chain([id]).flatten().map(|field| 2 + field.len()).sum::<usize>();
+        let mut bytes = Vec::with_capacity(
+            1 + 2
+                + client.key.len()
+                + 2
+                + client.hardware.bytes().len()
+                + 4 * usize::from(client.relay.is_some())
+                + fields,
+        );
         bytes.push(0);
         put(&mut bytes, client.key);
         if client.hardware != HardwareAddress::default() {
@@ -67,7 +78,6 @@ impl Packed {
         if id_is_key {
             flags |= ID_IS_KEY;
         }
-        let id = client.client_id.filter(|_| !id_is_key);
         let fields = [
             (CLIENT_ID, id),
             (HOSTNAME, client.hostname),

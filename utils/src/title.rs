@@ -3,11 +3,13 @@
 //! Linux shows the memory in which the arguments stand. The environment follows it directly, so [`init`] moves that
 //! to the heap and the title may use both. Called by `main` before anything else, and by each child for its own name.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::ffi::CStr;
 use std::fs;
 use std::ops::Range;
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::c_char;
 
@@ -15,6 +17,8 @@ use libc::c_char;
 const LONGEST_TITLE: usize = 4095;
 
 static AREA: OnceLock<Area> = OnceLock::new();
+/// How many bytes of the area may differ from NUL, the end mark apart; at first all.
+static SHOWN: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// Where arguments and environment stood when the program began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,15 +63,15 @@ pub fn init() {
 /// Does nothing before [`init`]. After a fork each process has its own.
 pub fn set(text: &str) {
     let Some(area) = AREA.get() else { return };
-    let image = area.image(text);
-    // SAFETY: `image` is as long as the area, which is writable memory of this process (checked in `init`). Nothing
-    // reads it as a Rust value: the environment has moved, and `init` tells to take the arguments before.
-    // Volatile, since nobody in this process ever reads it back. One thread writes, the kernel reads.
-    unsafe {
-        let start: *mut u8 = ptr::with_exposed_provenance_mut(area.start);
-        for (offset, byte) in image.into_iter().enumerate() {
-            start.add(offset).write_volatile(byte);
-        }
+    area.show(text, SHOWN.load(Ordering::Relaxed).min(area.all));
+    SHOWN.store(area.shown(text), Ordering::Relaxed);
+}
+
+/// [`set`] for the last title of a process: nothing is remembered of it, which would cost a short-lived process the copy
+/// of a page. Allocates nothing.
+pub fn set_for_good(text: &str) {
+    if let Some(area) = AREA.get() {
+        area.show(text, SHOWN.load(Ordering::Relaxed).min(area.all));
     }
 }
 
@@ -85,7 +89,14 @@ impl Area {
         Some(Area { start, arguments, all: arguments.checked_add(environment)? })
     }
 
-    /// The bytes of the whole area for a title.
+    /// Bytes of a title that are shown.
+    fn shown(&self, text: &str) -> usize {
+        // The last byte of all stays NUL, so whoever reads the old arguments as a string finds an end.
+        cut(text, (self.all - 1).min(LONGEST_TITLE)).len()
+    }
+
+    /// Which bytes to write where for a title, if the first `before` bytes of the area may
+    /// be anything and the others are as [`init`] or an earlier title left them.
     ///
     /// ```text
     /// | title … | NUL … | end mark | NUL …              |   a short title
@@ -94,19 +105,30 @@ impl Area {
     /// ```
     /// While the last byte of the arguments is NUL, the kernel shows all of them, with NULs; else it takes the area
     /// for a title and shows it up to the first NUL. So a short title needs a mark there, which is never shown.
-    fn image(&self, text: &str) -> Vec<u8> {
-        // The last byte of all stays NUL, so whoever reads the old arguments as a string finds an end.
-        let room = (self.all - 1).min(LONGEST_TITLE);
-        let text = cut(text, room);
-        let mut image: Vec<u8> =
-            text.bytes().map(|byte| if byte.is_ascii_control() { b'?' } else { byte }).collect();
-        let shown = image.len();
-        image.resize(self.all, 0);
+    fn bytes(&self, text: &str, before: usize) -> impl Iterator<Item = (usize, u8)> {
+        let shown = self.shown(text);
         let last = self.arguments - 1;
-        if shown < last {
-            image[last] = b'.';
+        let title = text.bytes().take(shown).map(|byte| if byte.is_ascii_control() { b'?' } else { byte });
+        let rest = std::iter::repeat_n(0, before.saturating_sub(shown));
+        let mark = match shown.cmp(&last) {
+            Less if before < last => None, // It stands there already.
+            Less => Some((last, b'.')),
+            Equal => Some((last, 0)),
+            Greater => None,
+        };
+        title.chain(rest).enumerate().chain(mark)
+    }
+
+    fn show(&self, text: &str, before: usize) {
+        for (offset, byte) in self.bytes(text, before) {
+            // SAFETY: `offset` is within the area, which is writable memory of this process (checked in `init`). Nothing
+            // reads it as a Rust value: the environment has moved, and `init` tells to take the arguments before.
+            // Volatile, since nobody in this process ever reads it back. One thread writes, the kernel reads.
+            unsafe {
+                let start: *mut u8 = ptr::with_exposed_provenance_mut(self.start);
+                start.add(offset).write_volatile(byte);
+            }
         }
-        image
     }
 }
 
@@ -171,19 +193,42 @@ mod tests {
         assert_eq!(Area::parse("7 (a) S 1"), None);
     }
 
+    /// The area as a row of titles leaves it.
+    fn image(titles: &[&str]) -> Vec<u8> {
+        let (mut image, mut before) = (vec![b'#'; AREA.all], AREA.all);
+        for title in titles {
+            for (place, byte) in AREA.bytes(title, before) {
+                image[place] = byte;
+            }
+            before = AREA.shown(title);
+        }
+        image
+    }
+
     #[test]
     fn short_titles_are_marked_and_long_ones_reach_on() {
-        assert_eq!(AREA.image("abc"), b"abc\0\0\0\0.\0\0\0\0\0\0\0\0\0\0\0\0");
-        assert_eq!(AREA.image("1234567"), b"1234567\0\0\0\0\0\0\0\0\0\0\0\0\0");
-        assert_eq!(AREA.image("12345678"), b"12345678\0\0\0\0\0\0\0\0\0\0\0\0");
-        assert_eq!(AREA.image(&"x".repeat(99)), b"xxxxxxxxxxxxxxxxxxx\0");
+        assert_eq!(image(&["abc"]), b"abc\0\0\0\0.\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(image(&["1234567"]), b"1234567\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(image(&["12345678"]), b"12345678\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(image(&[&"x".repeat(99)]), b"xxxxxxxxxxxxxxxxxxx\0");
     }
 
     #[test]
     fn titles_are_cut_at_characters_and_hold_no_control() {
-        assert!(AREA.image("12345678901234567ä").starts_with("12345678901234567ä\0".as_bytes()));
-        assert!(AREA.image("123456789012345678ä").starts_with(b"123456789012345678\0"));
-        assert!(AREA.image("a\0b\nc").starts_with(b"a?b?c\0"));
+        assert!(image(&["12345678901234567ä"]).starts_with("12345678901234567ä\0".as_bytes()));
+        assert!(image(&["123456789012345678ä"]).starts_with(b"123456789012345678\0"));
+        assert!(image(&["a\0b\nc"]).starts_with(b"a?b?c\0"));
+    }
+
+    #[test]
+    fn nothing_of_an_earlier_title_is_left() {
+        let titles = ["", "abc", "1234567", "12345678", "123456789", "1234567890123456789"];
+        for first in titles {
+            for second in titles {
+                assert_eq!(image(&[first, second]), image(&[second]), "{first} {second}");
+                assert_eq!(image(&[first, second, "ab"]), image(&["ab"]), "{first} {second}");
+            }
+        }
     }
 
     #[test]

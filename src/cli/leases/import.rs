@@ -56,7 +56,7 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
     let (mut leases, times) = write::open(config)?;
     let mut progress = Progress::new("imported");
     // Read before anything is locked: a large file takes its time, and the daemon's workers wait meanwhile.
-    let drafts = rows.into_iter().inspect(|_| progress.add(1));
+    let drafts = rows.inspect(|_| progress.add(1));
     let rows = draft::understand(config, drafts, times)
         .map_err(|mistakes| refused(report(&file, word, &mistakes)))?;
     leases.begin(Access::Write, times.now)?;
@@ -112,20 +112,26 @@ fn guess(path: &Path, bytes: &[u8]) -> Format {
 /// What is wrong with the rows, by their places.
 type Mistakes = Vec<(u64, Flaw)>;
 
-fn from_csv(bytes: &[u8]) -> Result<Vec<Draft>, String> {
+/// Row after row: the text of a million leases takes half a gigabyte.
+type Drafts<'a> = Box<dyn Iterator<Item = Draft> + 'a>;
+
+fn from_csv(bytes: &[u8]) -> Result<Drafts<'_>, String> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
     let heads = reader.headers().map_err(|error| format!("line 1: {}", csv_mistake(&error)))?.clone();
     let heads: Vec<String> = heads.iter().map(|head| head.trim().to_ascii_lowercase()).collect();
     if kea::is_header(&heads) {
-        return Ok(kea::read(reader, &heads));
+        return Ok(Box::new(kea::read(reader, &heads).into_iter()));
     }
     let places = places(&heads)?;
-    let mut rows = Vec::new();
     let mut record = csv::StringRecord::new();
-    loop {
+    let mut over = false;
+    Ok(Box::new(std::iter::from_fn(move || {
         let line = reader.position().line();
+        if over {
+            return None;
+        }
         match reader.read_record(&mut record) {
-            Ok(false) => return Ok(rows),
+            Ok(false) => None,
             Ok(true) => {
                 let line = record.position().map_or(line, csv::Position::line);
                 let row = if record.len() == places.len() {
@@ -139,17 +145,15 @@ fn from_csv(bytes: &[u8]) -> Result<Vec<Draft>, String> {
                 } else {
                     Err(vec![format!("{} cells under {} heads", record.len(), places.len()).into()])
                 };
-                rows.push((line, row));
+                Some((line, row))
             }
             Err(error) => {
                 let line = error.position().map_or(line, csv::Position::line);
-                rows.push((line, Err(vec![csv_mistake(&error).into()])));
-                if error.is_io_error() {
-                    return Ok(rows);
-                }
+                over = error.is_io_error();
+                Some((line, Err(vec![csv_mistake(&error).into()])))
             }
         }
-    }
+    })))
 }
 
 fn csv_mistake(error: &csv::Error) -> String {
@@ -176,14 +180,14 @@ fn places(heads: &[String]) -> Result<Vec<usize>, String> {
     Ok(places)
 }
 
-fn from_json(bytes: &[u8]) -> Result<Vec<Draft>, String> {
+fn from_json(bytes: &[u8]) -> Result<Drafts<'_>, String> {
     let rows: Vec<Value> =
         serde_json::from_slice(bytes).map_err(|error| format!("it is not an array of objects: {error}"))?;
     let row = |(number, row): (u64, Value)| match row {
         Value::Object(fields) => (number, draft::object(fields)),
         _ => (number, Err(vec!["it is not an object".to_owned().into()])),
     };
-    Ok((1..).zip(rows).map(row).collect())
+    Ok(Box::new((1..).zip(rows).map(row)))
 }
 
 fn report(file: &dyn std::fmt::Display, word: &str, mistakes: &Mistakes) -> String {

@@ -5,6 +5,7 @@ mod admin;
 mod checked;
 mod circuits;
 mod fixtures;
+mod growth;
 mod hosts;
 mod keeper;
 mod memory;

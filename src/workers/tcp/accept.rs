@@ -106,7 +106,8 @@ impl<'a> Acceptor<'a> {
     }
 
     fn serve(&mut self, stream: &TcpStream, peer: SocketAddr, children: &mut Children) -> io::Result<()> {
-        let client = Client { context: self.context, stream, peer, lifeline: self.lifeline.as_fd() };
+        let (slot, idle_timeout) = (self.context.slot, self.context.config.tcp.idle_timeout);
+        let client = Client { slot, idle_timeout, stream, peer, lifeline: self.lifeline.as_fd() };
         children.fork(client, &mut self.buffer)
     }
 

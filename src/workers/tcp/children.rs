@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use daemon_utils::process::{self, Exit, Pid};
 use nix::sys::signal::{Signal, kill};
 
-use super::client::Client;
+use super::client::{Client, Office};
 use super::places::Places;
 use crate::event;
 use crate::stats::{Counter, Slot};
@@ -17,13 +17,14 @@ use crate::stats::{Counter, Slot};
 pub(super) struct Children {
     places: Places,
     slot: Slot,
+    office: Office,
     peers: HashMap<Pid, SocketAddr>,
 }
 
 impl Children {
     pub(super) fn new(places: Places, slot: Slot) -> Self {
         places.publish(0);
-        Self { places, slot, peers: HashMap::new() }
+        Self { places, slot, office: Office::open(), peers: HashMap::new() }
     }
 
     /// Whether there is none.
@@ -33,7 +34,7 @@ impl Children {
 
     /// Forks the process of one client. This process has one thread, as every worker but the api.
     pub(super) fn fork(&mut self, client: Client<'_>, buffer: &mut [u8]) -> io::Result<()> {
-        let pid = process::spawn_fast(|| client.serve(buffer))?;
+        let pid = self.office.fork(client, buffer)?;
         self.peers.insert(pid, client.peer);
         self.places.publish(self.peers.len());
         self.slot.count(Counter::TcpAccepted);
@@ -42,7 +43,10 @@ impl Children {
 
     /// Reaps every client process that has ended and frees its place.
     pub(super) fn reap(&mut self) -> io::Result<()> {
-        while let Some((pid, exit)) = process::reap()? {
+        // There is no other child: while there is no client, nobody is asked.
+        while !self.is_empty()
+            && let Some((pid, exit)) = process::reap()?
+        {
             let Some(peer) = self.peers.remove(&pid) else { continue };
             self.places.publish(self.peers.len());
             match exit {

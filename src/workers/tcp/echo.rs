@@ -4,7 +4,7 @@
 //! read is not read from either, and TCP slows it down.
 //!
 //! The socket is nonblocking and is tried before it is waited for. While a client sends faster than we echo, each
-//! buffer costs one read and one write, as in the barest loop; poll(2), which alone can watch the lifeline and
+//! buffer costs one read and one write, as in the barest loop; ppoll(2), which alone can watch the lifeline and
 //! the idle time beside the socket, is called only when there is nothing to read or no room to write. A read that did
 //! not fill the buffer took all there was, so the next step is to wait. (Blocking reads with `SO_RCVTIMEO` would save
 //! that call too, but would see the end of main only at each timeout.)
@@ -13,27 +13,25 @@
 //! send each buffer in packets of its own, which halves the throughput; so a buffer that was full, after which more
 //! is to be expected, is sent with `MSG_MORE`, and is pushed out as soon as there is nothing more after all.
 
-use std::io::{ErrorKind, Read};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
+use daemon_utils::process::brief::{self, Readiness, Woken};
 use daemon_utils::socket::unacknowledged;
 use nix::errno::Errno;
 use nix::libc::{MSG_MORE, MSG_NOSIGNAL};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
 
 use crate::stats::{Counter, Slot};
 
-/// Buffers that may pass before the lifeline is looked at and the bytes are counted, where no wait does both.
+/// Buffers that may pass before the lifeline and signals are looked at and the bytes are counted, where no wait does so.
 const ROUNDS: u32 = 256;
 
 /// One connection and what its service depends on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Echo<'a> {
     /// The connection, nonblocking.
-    pub(super) stream: &'a TcpStream,
+    pub(super) stream: BorrowedFd<'a>,
     /// Reads as ended when main is gone.
     pub(super) lifeline: BorrowedFd<'a>,
     /// How long no byte may move; zero: for ever.
@@ -56,6 +54,9 @@ pub(super) enum End {
 }
 
 impl End {
+    /// All of them, in their order.
+    pub(super) const ALL: [Self; 4] = [Self::Closed, Self::Reset, Self::Idle, Self::MainGone];
+
     /// As the log says it.
     pub(super) const fn reason(self) -> &'static str {
         match self {
@@ -69,6 +70,7 @@ impl End {
 
 impl Echo<'_> {
     /// Serves the connection to its end and returns the bytes that were sent back. The caller closes it.
+    #[inline]
     pub(super) fn run(self, buffer: &mut [u8]) -> (u64, End) {
         let mut tally = Tally { slot: self.slot, total: 0, counted: 0 };
         let end = self.pump(buffer, &mut tally);
@@ -76,56 +78,52 @@ impl Echo<'_> {
         (tally.total, end)
     }
 
+    #[inline]
     fn pump(self, buffer: &mut [u8], tally: &mut Tally) -> End {
-        let mut stream = self.stream;
-        let (mut rounds, mut held) = (0, false);
+        let (mut rounds, mut held) = (0_u32, false);
         loop {
-            let read = match stream.read(buffer) {
+            let read = match brief::receive(self.stream, buffer) {
                 // After a half-close too: all that was read has been handed to the kernel, which sends it before the
                 // end (FIN) that closing adds.
                 Ok(0) => return End::Closed,
                 Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => 0,
                 Err(_) => return End::Reset,
             };
             let full = read == buffer.len();
             if read == 0 && held {
                 // Setting the option again sends what was held back (tcp(7)). It cannot fail on a TCP socket.
-                let _ = SockRef::from(stream).set_tcp_nodelay(true);
+                let _ = SockRef::from(&self.stream).set_tcp_nodelay(true);
             }
             held = full;
             if let Err(end) = self.send_back(buffer.get(..read).unwrap_or_default(), full, tally) {
                 return end;
             }
-            rounds += 1;
-            let waited = if !full {
-                self.wait(PollFlags::POLLIN, tally)
-            } else if rounds % ROUNDS == 0 {
+            rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(ROUNDS) {
                 tally.count();
-                self.check_lifeline()
-            } else {
-                Ok(())
-            };
-            if let Err(end) = waited {
+                if brief::is_readable(self.lifeline) {
+                    return End::MainGone;
+                }
+            }
+            if !full && let Err(end) = self.wait(Readiness::Read, tally) {
                 return end;
             }
         }
     }
 
+    #[inline]
     fn send_back(self, mut data: &[u8], more: bool, tally: &mut Tally) -> Result<(), End> {
-        let socket = SockRef::from(self.stream);
         let flags = if more { MSG_NOSIGNAL | MSG_MORE } else { MSG_NOSIGNAL };
         while !data.is_empty() {
-            match socket.send_with_flags(data, flags) {
+            match brief::send(self.stream, data, flags) {
                 Ok(written) => {
                     tally.total += written as u64;
                     data = data.get(written..).unwrap_or_default();
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.wait(PollFlags::POLLOUT, tally)?;
-                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait(Readiness::Write, tally)?,
                 Err(_) => return Err(End::Reset),
             }
         }
@@ -133,50 +131,31 @@ impl Echo<'_> {
     }
 
     /// Waits until the socket is worth another attempt.
-    fn wait(self, event: PollFlags, tally: &mut Tally) -> Result<(), End> {
+    fn wait(self, readiness: Readiness, tally: &mut Tally) -> Result<(), End> {
         tally.count();
-        let mut deadline = self.deadline();
+        let timeout = (!self.idle_timeout.is_zero()).then_some(self.idle_timeout);
         // The kernel reports room for writing late, when a third of its buffer is free. A peer that reads slowly is
         // not idle: its acknowledgements show it. Asked only where it can matter and, on reading, only after a timeout.
-        let mut in_flight = match event {
-            PollFlags::POLLOUT if deadline.is_some() => unacknowledged(self.stream.as_fd()).ok(),
-            _ => None,
+        let mut in_flight = match readiness {
+            Readiness::Write if timeout.is_some() => unacknowledged(self.stream).ok(),
+            Readiness::Read | Readiness::Write => None,
         };
         loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            // Rounded up to a millisecond, so that the last round does not spin.
-            let timeout = left.map_or(PollTimeout::NONE, |left| {
-                PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
-            });
-            let mut fds =
-                [PollFd::new(self.stream.as_fd(), event), PollFd::new(self.lifeline, PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
-                Ok(0) if left.is_some_and(|left| left.is_zero()) => {
-                    let now_in_flight = unacknowledged(self.stream.as_fd()).unwrap_or(0);
+            // Nothing but a stop (SIGSTOP) comes between, so the whole time is waited for again: no clock is needed.
+            match brief::wait((self.stream, readiness), self.lifeline, timeout) {
+                Ok(Woken::Time) => {
+                    let now_in_flight = unacknowledged(self.stream).unwrap_or(0);
                     if now_in_flight == 0 || in_flight == Some(now_in_flight) {
                         return Err(End::Idle);
                     }
                     in_flight = Some(now_in_flight);
-                    deadline = self.deadline();
                 }
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) if fds[1].any() == Some(true) => return Err(End::MainGone),
-                Ok(_) => return Ok(()),
+                Ok(Woken::Nothing) => {}
+                Ok(Woken::Second) => return Err(End::MainGone),
+                Ok(Woken::First) => return Ok(()),
                 // EINVAL or ENOMEM: this process cannot wait, so it cannot serve.
                 Err(_) => return Err(End::Reset),
             }
-        }
-    }
-
-    fn deadline(self) -> Option<Instant> {
-        if self.idle_timeout.is_zero() { None } else { Instant::now().checked_add(self.idle_timeout) }
-    }
-
-    fn check_lifeline(self) -> Result<(), End> {
-        let mut fds = [PollFd::new(self.lifeline, PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::ZERO) {
-            Ok(1..) => Err(End::MainGone),
-            _ => Ok(()),
         }
     }
 }
@@ -189,6 +168,7 @@ struct Tally {
 }
 
 impl Tally {
+    #[inline]
     fn count(&mut self) {
         if self.total > self.counted {
             self.slot.add(Counter::EchoBytesTcp, self.total - self.counted);
@@ -202,9 +182,9 @@ mod tests {
     use super::*;
     use crate::stats::Shared;
     use daemon_utils::process::lifeline;
-    use std::io::Write;
-    use std::net::{Shutdown, TcpListener};
-    use std::os::fd::OwnedFd;
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::{AsFd, OwnedFd};
     use std::thread::JoinHandle;
 
     struct Served {
@@ -226,7 +206,7 @@ mod tests {
         let shared = Shared::create(0).unwrap();
         let ended = std::thread::spawn(move || {
             let slot = shared.slot(3);
-            let echo = Echo { stream: &stream, lifeline: read.as_fd(), idle_timeout, slot };
+            let echo = Echo { stream: stream.as_fd(), lifeline: read.as_fd(), idle_timeout, slot };
             echo.run(&mut vec![0; buffer_size])
         });
         Served { client, main, shared, ended }

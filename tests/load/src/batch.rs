@@ -43,7 +43,10 @@ pub(crate) struct Batch {
     /// None: where the socket is connected to.
     peers: [Option<SockaddrIn>; BATCH],
     count: usize,
-    headers: MultiHeaders<SockaddrIn>,
+    /// One set for each direction: sending leaves pointers to its addresses in the headers, and receiving would write
+    /// there.
+    incoming: MultiHeaders<SockaddrIn>,
+    outgoing: MultiHeaders<SockaddrIn>,
 }
 
 impl Batch {
@@ -53,7 +56,8 @@ impl Batch {
             lengths: [0; BATCH],
             peers: [None; BATCH],
             count: 0,
-            headers: MultiHeaders::preallocate(BATCH, None),
+            incoming: MultiHeaders::preallocate(BATCH, None),
+            outgoing: MultiHeaders::preallocate(BATCH, None),
         }
     }
 
@@ -65,7 +69,7 @@ impl Batch {
         let mut buffers: [_; BATCH] =
             array::from_fn(|_| [IoSliceMut::new(slots.next().map_or(&mut [][..], |slot| &mut slot[..]))]);
         let flags = flags | MsgFlags::MSG_WAITFORONE;
-        match recvmmsg(socket.as_raw_fd(), &mut self.headers, &mut buffers, flags, None) {
+        match recvmmsg(socket.as_raw_fd(), &mut self.incoming, &mut buffers, flags, None) {
             Ok(messages) => {
                 for ((message, length), peer) in messages.zip(&mut self.lengths).zip(&mut self.peers) {
                     *length = message.bytes;
@@ -122,7 +126,7 @@ impl Batch {
         let (mut at, mut sent, mut failure) = (0, 0, None);
         while at < count {
             let (fd, flags) = (socket.as_raw_fd(), MsgFlags::empty());
-            match sendmmsg(fd, &mut self.headers, &chosen[at..count], &peers[at..count], [], flags) {
+            match sendmmsg(fd, &mut self.outgoing, &chosen[at..count], &peers[at..count], [], flags) {
                 Ok(messages) => {
                     let done = messages.count();
                     at += done;

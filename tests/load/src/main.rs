@@ -7,17 +7,25 @@
 //! |---|---|
 //! | `answer` | a DHCP server that answers everything and keeps nothing |
 //! | `batch` | UDP sockets, and many datagrams in one system call |
+//! | `bulk`, `bulk_loop` | bytes over one TCP connection, and a bare loop to compare with |
 //! | `dhcp` | a relay with many clients behind it |
 //! | `fsync` | the disk's bare rate of durable appends |
 //! | `histogram` | latencies and their percentiles |
+//! | `tcp` | TCP connections one after another; `accept_fork_echo.c` beside this folder is to compare with |
+//! | `udp`, `udp_loop` | datagrams with a window in flight, and a bare loop to compare with |
 
 #![forbid(unsafe_code)]
 
 mod answer;
 mod batch;
+mod bulk;
+mod bulk_loop;
 mod dhcp;
 mod fsync;
 mod histogram;
+mod tcp;
+mod udp;
+mod udp_loop;
 
 use clap::{Parser, Subcommand};
 use std::io::{self, Write};
@@ -38,6 +46,16 @@ enum Command {
     Answer(answer::Args),
     /// Appends to a file and syncs it, again and again: the disk's bare rate
     Fsync(fsync::Args),
+    /// Connects, has one line echoed and closes, again and again: connections per second
+    Tcp(tcp::Args),
+    /// Has one TCP connection echo as much as it can: bytes per second
+    Bulk(bulk::Args),
+    /// Has datagrams echoed, a window of them in flight: datagrams per second
+    Udp(udp::Args),
+    /// Echoes one TCP connection after another by a bare read/write loop: the ceiling of `bulk`
+    BulkLoop(bulk_loop::Args),
+    /// Echoes datagrams by a bare recvmmsg/sendmmsg loop: the ceiling of `udp`
+    UdpLoop(udp_loop::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +63,11 @@ fn main() -> ExitCode {
         Command::Dhcp(args) => dhcp::run(&args),
         Command::Answer(args) => answer::run(&args),
         Command::Fsync(args) => fsync::run(&args),
+        Command::Tcp(args) => tcp::run(&args),
+        Command::Bulk(args) => bulk::run(&args),
+        Command::Udp(args) => udp::run(&args),
+        Command::BulkLoop(args) => bulk_loop::run(&args),
+        Command::UdpLoop(args) => udp_loop::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

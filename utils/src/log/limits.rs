@@ -94,6 +94,33 @@ impl Pace {
     }
 }
 
+/// One bucket of the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket {
+    full_again: &'static AtomicU64,
+    suppressed: &'static AtomicU64,
+    pace: Pace,
+}
+
+impl Bucket {
+    /// Asks for a record, at this time since boot.
+    pub(super) fn ask(self, at: Duration) -> Verdict {
+        if take(self.full_again, self.pace, micros(at)) {
+            // Most records find nothing there: no need to write.
+            let before = if self.suppressed.load(Relaxed) > 0 { self.suppressed.swap(0, Relaxed) } else { 0 };
+            Verdict::Pass(before)
+        } else {
+            self.suppressed.fetch_add(1, Relaxed);
+            Verdict::Suppress
+        }
+    }
+
+    /// Gives back a count that could not be reported.
+    pub(super) fn give_back(self, count: u64) {
+        self.suppressed.fetch_add(count, Relaxed);
+    }
+}
+
 /// What becomes of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -135,16 +162,7 @@ impl Limits {
 
     /// Asks for a record of an event, at this time since boot.
     pub fn ask(&self, event: &str, reason: &str, at: Duration) -> Verdict {
-        let Some((place, Some(pace))) = self.events.get(event) else { return Verdict::Pass(0) };
-        let Some([bucket, suppressed]) = self.bucket(*place, way(reason)) else { return Verdict::Pass(0) };
-        if take(bucket, *pace, micros(at)) {
-            // Most records find nothing there: no need to write.
-            let before = if suppressed.load(Relaxed) > 0 { suppressed.swap(0, Relaxed) } else { 0 };
-            Verdict::Pass(before)
-        } else {
-            suppressed.fetch_add(1, Relaxed);
-            Verdict::Suppress
-        }
+        self.bucket_of(event, reason).map_or(Verdict::Pass(0), |bucket| bucket.ask(at))
     }
 
     /// Gives back a count that could not be reported.
@@ -154,6 +172,13 @@ impl Limits {
         {
             suppressed.fetch_add(count, Relaxed);
         }
+    }
+
+    /// The bucket of an event and reason, to be asked often; none where every record passes.
+    pub(super) fn bucket_of(&self, event: &str, reason: &str) -> Option<Bucket> {
+        let (place, pace) = self.events.get(event)?;
+        let [full_again, suppressed] = self.bucket(*place, way(reason))?;
+        Some(Bucket { full_again, suppressed, pace: (*pace)? })
     }
 
     /// Takes the counts of all buckets that nobody uses any more, to be reported; with no time, of all buckets.

@@ -13,7 +13,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 use log::kv::{self, VisitSource, VisitValue};
-use log::{Log, Metadata};
+use log::{Level, Log, Metadata};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{MsgFlags, send};
@@ -21,8 +21,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::frame::{Field, MAX_FIELDS, Record};
 use super::levels::Levels;
-use super::limits::{Limits, Suppressed, Verdict};
+use super::limits::{Bucket, Limits, Suppressed, Verdict};
 use super::text::TextFormat;
+use crate::process::brief;
 
 /// Longest wait for room in the socket. The logger always drains it promptly: this bridges scheduling only.
 const MAX_WAIT: Duration = Duration::from_millis(100);
@@ -30,6 +31,8 @@ const MAX_WAIT: Duration = Duration::from_millis(100);
 const NO_WAIT_MILLIS: u64 = 1000;
 
 static SENDER: Sender = Sender::new();
+/// One more than what [`admitted`] was told, for the next record.
+static ADMITTED: AtomicU64 = AtomicU64::new(0);
 
 /// Sends records to the logger process, or writes them to stderr where there is none yet.
 #[derive(Debug)]
@@ -45,7 +48,6 @@ pub struct Sender {
 struct State {
     target: Target,
     process: Cow<'static, str>,
-    pid: u32,
     levels: Option<Levels>,
     limits: Option<Limits>,
 }
@@ -75,7 +77,7 @@ pub fn install_stderr(process: &str, levels: Levels) {
     register();
 }
 
-/// Gives this process its name in the records and reads its PID anew: to be called after every fork.
+/// Gives this process its name in the records: to be called after a fork whose child has another one.
 pub fn rename(process: &str) {
     SENDER.rename(process);
 }
@@ -94,6 +96,53 @@ pub fn set_limits(limits: Limits) {
 /// Takes what was suppressed and never told, in all processes: for the one that speaks last.
 pub fn take_suppressed() -> Vec<Suppressed> {
     SENDER.read_state().limits.as_ref().map(|limits| limits.take_quiet(None)).unwrap_or_default()
+}
+
+/// What decides whether records of one event and reason are logged, found once. It costs no look-up and no lock: for
+/// processes that live so briefly that both would show.
+///
+/// It knows the levels and limits at its making: make it where these do not change any more.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate {
+    enabled: bool,
+    bucket: Option<Bucket>,
+}
+
+impl Gate {
+    /// The gate of this event and reason, of a module (`module_path!()`) that speaks at this level.
+    pub fn new(module: &str, level: Level, event: &str, reason: &str) -> Self {
+        let enabled = SENDER.enabled(&Metadata::builder().target(module).level(level).build());
+        let bucket = SENDER.read_state().limits.as_ref().and_then(|limits| limits.bucket_of(event, reason));
+        Self { enabled, bucket }
+    }
+
+    /// Whether a record may be logged now; if so, how many like it were suppressed before. It is counted, so it must
+    /// be logged, by [`admitted`], or given back.
+    pub fn ask(self) -> Option<u64> {
+        match self.bucket {
+            _ if !self.enabled => None,
+            None => Some(0),
+            Some(bucket) => match bucket.ask(brief::monotonic()) {
+                Verdict::Pass(suppressed) => Some(suppressed),
+                Verdict::Suppress => None,
+            },
+        }
+    }
+
+    /// Gives back the count of a record that was not logged after all.
+    pub fn give_back(self, suppressed: u64) {
+        if let (Some(bucket), 1..) = (self.bucket, suppressed) {
+            bucket.give_back(suppressed);
+        }
+    }
+}
+
+/// Logs the one record that `speak` makes, for which a [`Gate`] was asked: the limit is not asked again. For a process
+/// with one thread.
+pub fn admitted(suppressed: u64, speak: impl FnOnce()) {
+    ADMITTED.store(suppressed.saturating_add(1), Ordering::Relaxed);
+    speak();
+    ADMITTED.store(0, Ordering::Relaxed);
 }
 
 /// Where this process counts dropped records from now on (a child counts in its own slot).
@@ -135,8 +184,7 @@ fn register() {
 impl Sender {
     /// A sender that speaks to nobody yet.
     pub const fn new() -> Self {
-        let state =
-            State { target: Target::Nobody, process: Cow::Borrowed(""), pid: 0, levels: None, limits: None };
+        let state = State { target: Target::Nobody, process: Cow::Borrowed(""), levels: None, limits: None };
         Self { state: RwLock::new(state), no_wait_until: AtomicU64::new(0), max_wait: MAX_WAIT }
     }
 
@@ -151,7 +199,7 @@ impl Sender {
         let process = Cow::Owned(process.to_owned());
         let mut state = self.write_state();
         let limits = state.limits.take();
-        *state = State { target, process, pid: std::process::id(), levels: Some(levels), limits };
+        *state = State { target, process, levels: Some(levels), limits };
         drop(state);
         self.no_wait_until.store(0, Ordering::Relaxed);
     }
@@ -159,7 +207,6 @@ impl Sender {
     fn rename(&self, process: &str) {
         let mut state = self.write_state();
         process.clone_into(state.process.to_mut());
-        state.pid = std::process::id();
     }
 
     // A panic while the lock was held leaves whole values behind: nothing is changed in two steps.
@@ -226,7 +273,11 @@ impl Log for Sender {
         if !self.enabled(spoken.metadata()) {
             return;
         }
-        let Some(suppressed) = self.admit(spoken) else { return };
+        let suppressed = match ADMITTED.swap(0, Ordering::Relaxed) {
+            0 => self.admit(spoken),
+            admitted => Some(admitted - 1),
+        };
+        let Some(suppressed) = suppressed else { return };
         // Values are turned into text before the lock is taken: their code may log, too.
         let mut facts = Facts::default();
         // Only our own visitor could fail, and it never does.
@@ -242,7 +293,8 @@ impl Log for Sender {
         let record = Record {
             time: SystemTime::now(),
             level: spoken.level(),
-            pid: state.pid,
+            // Asked anew: a process forked without a word to this module has its own.
+            pid: std::process::id(),
             process: Cow::Borrowed(&state.process),
             target: Cow::Borrowed(spoken.target()),
             event: facts.event.into(),
@@ -377,7 +429,7 @@ impl VisitValue<'_> for Kind {
 mod tests {
     use std::collections::BTreeMap;
 
-    use log::{Level, LevelFilter};
+    use log::LevelFilter;
     use nix::sys::socket::recv;
 
     use super::*;

@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
+use super::brief;
+
 /// The last of the standard descriptors, which are never closed here.
 const LAST_STANDARD: RawFd = 2;
 
@@ -18,13 +20,14 @@ const LAST_STANDARD: RawFd = 2;
 ///
 /// [`spawn`]: super::spawn
 pub fn keep_only(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut kept: Vec<RawFd> =
-        keep.iter().map(AsRawFd::as_raw_fd).filter(|&number| number > LAST_STANDARD).collect();
-    kept.sort_unstable();
-    kept.dedup();
-    match close_gaps(&kept) {
+    keep_only_numbers(&keep.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>())
+}
+
+/// [`keep_only`] by numbers, which are open; without allocating: TCP clients come through here.
+pub fn keep_only_numbers(keep: &[RawFd]) -> io::Result<()> {
+    match close_gaps(keep) {
         // Linux before 5.9, or a sandbox that does not know the call.
-        Err(Errno::ENOSYS | Errno::EPERM) => close_listed(&kept),
+        Err(Errno::ENOSYS | Errno::EPERM) => close_listed(keep),
         result => Ok(result?),
     }
 }
@@ -37,32 +40,25 @@ pub fn lifeline() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
 }
 
-/// `close_range(2)` over the gaps between the sorted numbers.
-fn close_gaps(kept: &[RawFd]) -> Result<(), Errno> {
+/// `close_range(2)` over the gaps between the numbers, in any order.
+fn close_gaps(keep: &[RawFd]) -> Result<(), Errno> {
     let mut first = LAST_STANDARD + 1;
-    for &number in kept {
+    while let Some(number) = keep.iter().copied().filter(|&number| number >= first).min() {
         if first < number {
-            close_range(first.unsigned_abs(), (number - 1).unsigned_abs())?;
+            brief::close_range(first.unsigned_abs(), (number - 1).unsigned_abs())?;
         }
         first = number + 1;
     }
-    close_range(first.unsigned_abs(), libc::c_uint::MAX)
+    brief::close_range(first.unsigned_abs(), libc::c_uint::MAX)
 }
 
-fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
-    // SAFETY: plain numbers go in. That no owner of a closed descriptor uses it again is the condition that
-    // `keep_only` documents. By number, since older C libraries have no wrapper.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    Errno::result(result).map(drop)
-}
-
-fn close_listed(kept: &[RawFd]) -> io::Result<()> {
+fn close_listed(keep: &[RawFd]) -> io::Result<()> {
     // Listed before the first is closed: the listing has a descriptor of its own, which is gone by then.
     let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     for number in open {
-        if number > LAST_STANDARD && kept.binary_search(&number).is_err() {
+        if number > LAST_STANDARD && !keep.contains(&number) {
             // SAFETY: as for `close_range`. An error means that it is closed already.
             unsafe { libc::close(number) };
         }

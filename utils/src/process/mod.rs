@@ -6,10 +6,12 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `brief` | the fork of a process that lives for milliseconds, and its system calls |
 //! | `descriptors` | what a child keeps open, the lifeline |
 //! | `family` | parents, children, descendants |
 //! | `pidfd` | another process, held so that its number cannot be taken by a stranger |
 
+pub mod brief;
 mod descriptors;
 mod family;
 mod pidfd;
@@ -23,7 +25,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::ForkResult;
 pub use nix::unistd::Pid;
 
-pub use descriptors::{keep_only, lifeline};
+pub use descriptors::{keep_only, keep_only_numbers, lifeline};
 pub use family::{become_subreaper, children, descendants, die_with_parent, is_ending};
 pub use pidfd::Process;
 
@@ -71,12 +73,31 @@ pub fn spawn(work: impl FnOnce() -> i32) -> io::Result<Pid> {
     fork_into(work)
 }
 
-/// [`spawn`] for the path of one fork per TCP client: the caller must know that its process has one thread,
-/// which is checked in debug builds only.
+/// [`spawn`] for the path of one fork per TCP client, by the bare system call: see [`brief`].
+///
+/// The caller must know that its process has one thread (checked in debug builds only), and that no signal reaches its
+/// handlers in the child: the mask stays as it is. A panic ends the child with [`PANICKED`] as well, but without
+/// unwinding where the panic hook ends the process by [`end`], as it must where the unwinder was left out of
+/// forks.
+#[inline]
 pub fn spawn_fast(work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    /// In the child, on the way out by a panic.
+    struct Ends;
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            end(PANICKED)
+        }
+    }
     // A sandbox may hide /proc: not to know is no failure here.
     debug_assert!(threads().unwrap_or(1) == 1, "fork in a process with several threads");
-    fork_into(work)
+    // SAFETY: the process has one thread, as the caller vouches, so the child has everything its parent had, in a
+    // consistent state. Nothing here registers a handler by pthread_atfork(3), and `work` starts no thread.
+    if let Some(child) = unsafe { brief::fork() }? {
+        return Ok(child);
+    }
+    let _ends = Ends;
+    let code = work();
+    end(code)
 }
 
 /// One child that has ended, without waiting. `None`: no child has ended, or there is none.
@@ -131,16 +152,16 @@ fn fork_into(work: impl FnOnce() -> i32) -> io::Result<Pid> {
 
 fn fork_blocked() -> io::Result<(ForkResult, AllBlocked)> {
     let blocked = AllBlocked::new()?;
-    // SAFETY: the process has one thread (checked, or vouched for by the caller of `spawn_fast`), so the child
-    // has everything its parent had, in a consistent state, and may run any code.
+    // SAFETY: the process has one thread (the callers check), so the child has everything its parent had, in a
+    // consistent state, and may run any code.
     let side = unsafe { nix::unistd::fork() }?;
     Ok((side, blocked))
 }
 
 /// Ends the process at once: no destructor, no exit handler, no buffer written.
-pub(crate) fn end(code: i32) -> ! {
-    // SAFETY: _exit(2) has no conditions and does not return.
-    unsafe { libc::_exit(code) }
+#[inline]
+pub fn end(code: i32) -> ! {
+    brief::exit(code)
 }
 
 fn wait_status(child: Pid, flags: libc::c_int) -> Result<Option<(Pid, Exit)>, Errno> {

@@ -47,6 +47,8 @@ pub(super) struct Plan {
     pub(super) until: Option<Duration>,
     /// Exchanges begun in a second, whatever becomes of them; as fast as the window allows without.
     pub(super) rate: Option<f64>,
+    /// The first lost exchange ends the run.
+    pub(super) strict: bool,
 }
 
 /// The packets of one set of clients.
@@ -171,7 +173,8 @@ impl Engine {
             }
             self.flush(&mut tally);
             let ended = !tally.open || self.begun >= count;
-            if ended && self.free.len() == self.slots.len() {
+            let failed = plan.strict && tally.lost > 0;
+            if failed || ended && self.free.len() == self.slots.len() {
                 tally.seconds = if tally.open { tally.last } else { until };
                 return Ok(tally);
             }

@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         u16::try_from(args.clients.unwrap_or(u32::MAX)).map_or(args.window, |all| all.min(args.window));
     let mut engine = Engine::new(socket, packets, giaddr, window, args.first_client, args.clients)?;
     let until = args.seconds.or(if args.count.is_none() { Some(Duration::from_secs(5)) } else { None });
-    let plan = |flow| Plan { flow, count: args.count, until, rate: args.rate };
+    let plan = |flow| Plan { flow, count: args.count, until, rate: args.rate, strict: false };
     let (mode, tally) = match args.mode {
         Mode::Exchange => ("exchange", engine.run(plan(Flow::Exchange))?),
         Mode::Discover => ("discover", engine.run(plan(Flow::Discover))?),
@@ -103,7 +103,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Gives each client a lease before the renewals are timed.
 fn lease_all(engine: &mut Engine, clients: u32) -> anyhow::Result<()> {
-    let plan = Plan { flow: Flow::Exchange, count: Some(u64::from(clients)), until: None, rate: None };
+    let plan =
+        Plan { flow: Flow::Exchange, count: Some(u64::from(clients)), until: None, rate: None, strict: true };
     let tally = engine.run(plan)?;
     let (leased, why) = (engine.leased(), tally.first_error().unwrap_or("no reason known"));
     ensure!(u32::try_from(leased) == Ok(clients), "only {leased} of {clients} clients got a lease: {why}");
