@@ -82,7 +82,7 @@ pub enum Bound {
 }
 
 /// Room for each address of a pool, in bytes: three times what a lease takes.
-const PER_ADDRESS: u64 = 1024;
+pub const PER_ADDRESS: u64 = 1024;
 
 /// All rows. Memory limits are there to end what runs away, far above what a site needs: main's configuration, which each
 /// process has a copy of, is part of it.
@@ -306,8 +306,10 @@ mod tests {
 
     #[test]
     fn every_list_of_calls_compiles_and_none_has_a_deadly_call() {
-        let config =
-            config(&["dhcp.enabled=false", "logging.syslog={enabled: true, address: 'udp://log.example'}"]);
+        let config = config(&[
+            "dhcp.enabled=false",
+            "logging.syslog={enabled: true, address: 'udp://log.example:514'}",
+        ]);
         for row in TABLE {
             let confinement = of(row.process, &config, 10).unwrap();
             assert_eq!(
@@ -346,11 +348,8 @@ mod tests {
     fn host_names_are_told_from_addresses() {
         for (address, name) in [
             ("/dev/log", false),
-            ("udp://10.0.0.1", false),
             ("udp://10.0.0.1:514", false),
-            ("udp://[::1]", false),
             ("udp://[::1]:514", false),
-            ("udp://log", true),
             ("udp://log.example:514", true),
         ] {
             let set = format!("logging.syslog={{enabled: true, address: '{address}'}}");
@@ -363,7 +362,8 @@ mod tests {
         let site = |range: &str| {
             let set =
                 format!("dhcp.subnets={{lan: {{network: 10.0.0.0/8, pools: {{a: {{range: {range}}}}}}}}}");
-            let limits = of(Process::Worker(Kind::Dhcp), &config(&[&set]), 0).unwrap().limits;
+            let limits =
+                of(Process::Worker(Kind::Dhcp), &config(&["dhcp.interfaces=lo", &set]), 0).unwrap().limits;
             limits.iter().find(|limit| limit.resource == Resource::RLIMIT_DATA).unwrap().most
         };
         assert_eq!(site("10.0.0.1-10.0.0.1"), 4 * GIB + PER_ADDRESS);
