@@ -8,6 +8,13 @@
 //! must lie on a real disk. Each process starts this program again, for an SQLite connection must not be carried over a
 //! fork.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "figures to look at"
+)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
@@ -355,7 +362,7 @@ fn keep(settings: &Settings) {
         let step = keeper.step().unwrap();
         steps.note(started);
         unfolded = unfolded.max(keeper.unfolded());
-        std::thread::sleep(if step.more { Duration::from_millis(2) } else { Duration::from_millis(250) });
+        std::thread::sleep(step.pause);
     }
     let cost = used() - before;
     let (count, left) = (steps.0.len(), keeper.unfolded());

@@ -1,28 +1,62 @@
 //! Folds the log into `leases` and `lease_history`, then prunes it. Called by the keeper, a slice at a time.
 //!
-//! A plan is a range of the log sorted by address. Each slice of neighbouring addresses is a short transaction of its own,
-//! so that no packet waits for long; `folded_to` moves when all slices are done. A crash between slices does no harm: a
-//! row is applied only where it is newer than what `leases` has, and the history is written in the same transaction.
+//! A plan is a range of the log, read whole and sorted by address. Each slice of neighbouring addresses is a short
+//! transaction of its own, so that no packet waits for long; `folded_to` moves when all slices are done. A crash between
+//! slices does no harm: a row is applied only where it is newer than what `leases` has, and the history is written in the
+//! same transaction.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::{OptionalExtension, params};
 
-use super::rows::signed;
-use super::schema::lease_columns;
+use super::record::Packed;
+use super::rows::{self, signed};
+use super::schema::{FOLD_LEASE, FOLD_OPEN, LOG_PART};
 use super::sqlite::SqliteStore;
-use super::store::{LeaseStore, StoreError};
-use super::types::{LeaseEvent, LeaseState};
+use super::store::{LeaseStore, RowRef, StoreError};
+use super::types::{LeaseEvent, LeaseState, Timestamp};
 
-/// Most rows of the log in one plan: 48 bytes of memory each.
+/// Most rows of the log in one plan: about 150 bytes of memory each.
 const PLAN_ROWS: usize = 32_768;
-
-/// Most rows in one slice; sorted, they take a few milliseconds.
-const SLICE_ROWS: usize = 400;
 
 /// Folded rows that stay in the log for other processes to catch up from; who is further behind reads everything anew.
 const KEPT_ROWS: u64 = 10_000;
 
-/// Most rows pruned in one step.
-const PRUNED_ROWS: u64 = 2_000;
+/// Not fewer rows are pruned at once: each step costs a transaction.
+const FEWEST_PRUNED: u64 = 500;
+
+/// How many rows a transaction of the keeper takes: as many as fit into the time that it may hold the lock.
+#[derive(Debug)]
+pub(super) struct Portion {
+    rows: usize,
+    least: usize,
+    most: usize,
+}
+
+impl Portion {
+    /// Of a fold.
+    pub(super) fn of_folding() -> Self {
+        Self { rows: 32, least: 8, most: 4_096 }
+    }
+
+    /// Of a pruning.
+    pub(super) fn of_pruning() -> Self {
+        Self { rows: 500, least: 100, most: 8_192 }
+    }
+
+    /// So many took so long, and should take `aim`; the next will be nearer to it.
+    fn learn(&mut self, rows: usize, took: Duration, aim: Duration) {
+        let micros = |time: Duration| usize::try_from(time.as_micros()).unwrap_or(usize::MAX).max(1);
+        let fitting = rows.saturating_mul(micros(aim)) / micros(took);
+        let fitting = fitting.clamp(rows / 4, rows * 2);
+        // A short rest of a plan says nothing of more rows.
+        if fitting < rows || rows >= self.rows {
+            self.rows = fitting.clamp(self.least, self.most);
+        }
+    }
+}
 
 /// A range of the log being folded.
 #[derive(Debug)]
@@ -30,64 +64,105 @@ pub(super) struct Plan {
     rows: Vec<FoldRow>,
     done: usize,
     to: u64,
-    newest: i64,
+    newest: Timestamp,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct FoldRow {
-    address: u32,
-    seq: i64,
-    at: i64,
+    seq: u64,
+    at: Timestamp,
+    starts: Timestamp,
+    expires: Timestamp,
+    client: Packed,
+    subnet: Arc<str>,
+    pool: Arc<str>,
+    address: Ipv4Addr,
     event: LeaseEvent,
     state: LeaseState,
-    expires: i64,
+    declines: u8,
+}
+
+impl FoldRow {
+    fn as_row(&self) -> RowRef<'_> {
+        RowRef {
+            seq: self.seq,
+            at: self.at,
+            event: self.event,
+            address: self.address,
+            subnet: &self.subnet,
+            pool: &self.pool,
+            state: self.state,
+            starts: self.starts,
+            expires: self.expires,
+            declines: self.declines,
+            client: self.client.unpack(),
+        }
+    }
 }
 
 /// What `leases` has of an address.
 #[derive(Debug, Clone, Copy)]
 struct Folded {
-    seq: i64,
+    seq: u64,
     grant: Option<i64>,
     state: LeaseState,
-    expires: i64,
+    expires: Timestamp,
 }
 
 impl Plan {
     /// Reads what is to be folded; none if the log is folded whole.
     pub(super) fn read(store: &SqliteStore) -> Result<Option<Self>, StoreError> {
         let folded_to = store.meta("folded_to")?;
-        let read = || {
-            let mut statement = store.connection().prepare_cached(
-                "SELECT address, seq, at, event, state, expires FROM lease_log WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-            )?;
-            let rows = statement.query_map(params![folded_to, signed(PLAN_ROWS as u64)], |row| {
-                let event = LeaseEvent::from_name(row.get_ref(3)?.as_str()?);
-                let state = LeaseState::from_number(row.get(4)?);
-                Ok(FoldRow {
-                    address: row.get(0)?,
-                    seq: row.get(1)?,
-                    at: row.get(2)?,
-                    event: event.ok_or(rusqlite::Error::InvalidQuery)?,
-                    state: state.ok_or(rusqlite::Error::InvalidQuery)?,
-                    expires: row.get(5)?,
-                })
-            })?;
-            rows.collect::<rusqlite::Result<Vec<FoldRow>>>()
+        let mut rows: Vec<FoldRow> = Vec::new();
+        let mut names: [Arc<str>; 2] = ["".into(), "".into()];
+        let mut take = |row: &RowRef<'_>| {
+            // The same ones again and again.
+            for (name, new) in names.iter_mut().zip([row.subnet, row.pool]) {
+                if **name != *new {
+                    *name = new.into();
+                }
+            }
+            rows.push(FoldRow {
+                seq: row.seq,
+                at: row.at,
+                starts: row.starts,
+                expires: row.expires,
+                client: Packed::new(&row.client),
+                subnet: Arc::clone(&names[0]),
+                pool: Arc::clone(&names[1]),
+                address: row.address,
+                event: row.event,
+                state: row.state,
+                declines: row.declines,
+            });
         };
-        let mut rows = read().map_err(|error| store.error("read", error))?;
+        let mut read = || {
+            let mut statement = store.connection().prepare_cached(LOG_PART)?;
+            let mut found = statement.query(params![folded_to, signed(PLAN_ROWS as u64)])?;
+            while let Some(row) = found.next()? {
+                take(&rows::decode(row)?);
+            }
+            Ok(())
+        };
+        read().map_err(|error| store.error("read", error))?;
         let Some(last) = rows.last() else { return Ok(None) };
-        let to = u64::try_from(last.seq).unwrap_or(0);
-        let newest = rows.iter().map(|row| row.at).max().unwrap_or(0);
+        let to = last.seq;
+        let newest = rows.iter().map(|row| row.at).max().unwrap_or_default();
         rows.sort_unstable_by_key(|row| (row.address, row.seq));
         Ok(Some(Self { rows, done: 0, to, newest }))
     }
 
-    /// Applies the next slice; true when the plan is done.
-    pub(super) fn step(&mut self, store: &mut SqliteStore) -> Result<bool, StoreError> {
+    /// Applies the next slice, which should hold the lock no longer than `aim`; true when the plan is done.
+    pub(super) fn step(
+        &mut self,
+        store: &mut SqliteStore,
+        portion: &mut Portion,
+        aim: Duration,
+    ) -> Result<bool, StoreError> {
         let rest = self.rows.get(self.done..).unwrap_or_default();
         let mut length = 0;
         for group in rest.chunk_by(|a, b| a.address == b.address) {
-            if length > 0 && length + group.len() > SLICE_ROWS {
+            if length > 0 && length + group.len() > portion.rows {
                 break;
             }
             length += group.len();
@@ -95,6 +170,7 @@ impl Plan {
         let slice = rest.get(..length).unwrap_or_default();
         let last = self.done + length == self.rows.len();
         store.begin()?;
+        let began = Instant::now();
         let applied = apply(store, slice)
             .map_err(|error| store.error("fold", error))
             .and_then(|opened| self.account(store, opened, last));
@@ -103,6 +179,7 @@ impl Plan {
             return Err(error);
         }
         store.commit()?;
+        portion.learn(length, began.elapsed(), aim);
         self.done += length;
         Ok(last)
     }
@@ -112,7 +189,7 @@ impl Plan {
             store.set_meta("history_rows", store.meta("history_rows")? + opened)?;
         }
         if last {
-            store.set_meta("newest", self.newest.max(store.meta("newest")?))?;
+            store.set_meta("newest", signed(self.newest.0).max(store.meta("newest")?))?;
             // Two keepers overlap for a moment when one generation follows another.
             store.set_meta("folded_to", signed(self.to).max(store.meta("folded_to")?))?;
         }
@@ -120,28 +197,39 @@ impl Plan {
     }
 }
 
-/// Removes the oldest folded rows that nobody needs, in one bounded step; false when there is none.
-pub(super) fn prune(store: &mut SqliteStore, last: u64) -> Result<bool, StoreError> {
+/// Removes the oldest folded rows that nobody needs, in one transaction that should hold the lock no longer than `aim`;
+/// false when no more are left.
+pub(super) fn prune(
+    store: &mut SqliteStore,
+    last: u64,
+    portion: &mut Portion,
+    aim: Duration,
+) -> Result<bool, StoreError> {
     let number = |value: i64| u64::try_from(value).unwrap_or(0);
     let pruned_to = number(store.meta("pruned_to")?);
     let target = number(store.meta("folded_to")?).min(last.saturating_sub(KEPT_ROWS));
-    // Not for a handful: each step costs a transaction.
-    if target < pruned_to + PRUNED_ROWS / 4 {
+    if target < pruned_to + FEWEST_PRUNED {
         return Ok(false);
     }
-    let to = target.min(pruned_to + PRUNED_ROWS);
+    let to = target.min(pruned_to + portion.rows as u64);
     store.begin()?;
+    let began = Instant::now();
     let pruned = store
         .connection()
         .prepare_cached("DELETE FROM lease_log WHERE seq <= ?1")
-        .and_then(|mut statement| statement.execute([signed(to)]))
+        .and_then(|mut statement| statement.execute([signed(to)]));
+    let counted = pruned
         .map_err(|error| store.error("prune", error))
-        .and_then(|_| store.set_meta("pruned_to", signed(to)));
-    if let Err(error) = pruned {
-        store.rollback();
-        return Err(error);
-    }
+        .and_then(|rows| store.set_meta("pruned_to", signed(to)).map(|()| rows));
+    let rows = match counted {
+        Ok(rows) => rows,
+        Err(error) => {
+            store.rollback();
+            return Err(error);
+        }
+    };
     store.commit()?;
+    portion.learn(rows, began.elapsed(), aim);
     Ok(to < target)
 }
 
@@ -162,16 +250,18 @@ fn apply_address(store: &SqliteStore, group: &[FoldRow]) -> rusqlite::Result<i64
         return Ok(0);
     }
     let mut opened = 0;
+    // Of several renewals only the last is written.
+    let mut renewed = None;
     for row in group.iter().filter(|row| row.seq > before) {
         let open = current.filter(|current| current.state == LeaseState::Active);
-        let end = |how: &str, ends: i64| match open.and_then(|open| open.grant) {
+        let end = |how: &str, ends: Timestamp| match open.and_then(|open| open.grant) {
             Some(grant) => end_interval(store, row.address, grant, how, ends),
             None => Ok(()),
         };
         let mut grant = current.and_then(|current| current.grant);
         match row.event {
             LeaseEvent::Renewed if open.is_some_and(|open| open.grant.is_some()) => {
-                end("active", row.expires)?;
+                renewed = grant.map(|grant| (grant, row.expires));
             }
             LeaseEvent::Granted | LeaseEvent::Renewed => {
                 match open {
@@ -179,12 +269,17 @@ fn apply_address(store: &SqliteStore, group: &[FoldRow]) -> rusqlite::Result<i64
                     Some(_) => end("reassigned", row.at)?,
                     None => {}
                 }
-                opened += open_interval(store, row.seq)?;
-                grant = Some(row.seq);
+                opened += open_interval(store, row)?;
+                grant = Some(signed(row.seq));
+                renewed = None;
             }
-            LeaseEvent::Expired => end("expired", row.expires)?,
+            LeaseEvent::Expired => {
+                end("expired", row.expires)?;
+                renewed = None;
+            }
             LeaseEvent::Released | LeaseEvent::Declined | LeaseEvent::Conflict | LeaseEvent::Deleted => {
                 end(row.event.name(), row.at)?;
+                renewed = None;
             }
             LeaseEvent::Recovered => grant = None,
         }
@@ -195,49 +290,71 @@ fn apply_address(store: &SqliteStore, group: &[FoldRow]) -> rusqlite::Result<i64
             expires: row.expires,
         });
     }
+    if let Some((grant, ends)) = renewed {
+        end_interval(store, last.address, grant, "active", ends)?;
+    }
     if let Some(current) = current {
-        write_lease(store, last.seq, current.grant)?;
+        let mut statement = store.connection().prepare_cached(FOLD_LEASE)?;
+        rows::bind(&mut statement, &last.as_row())?;
+        statement.raw_bind_parameter(21, current.grant)?;
+        statement.raw_execute()?;
     } else {
         let mut statement = store.connection().prepare_cached("DELETE FROM leases WHERE address = ?1")?;
-        statement.execute([last.address])?;
+        statement.execute([u32::from(last.address)])?;
     }
     Ok(opened)
 }
 
-fn folded(store: &SqliteStore, address: u32) -> rusqlite::Result<Option<Folded>> {
+fn folded(store: &SqliteStore, address: Ipv4Addr) -> rusqlite::Result<Option<Folded>> {
     let mut statement = store
         .connection()
         .prepare_cached("SELECT seq, grant_seq, state, expires FROM leases WHERE address = ?1")?;
-    let read = statement.query_row([address], |row| {
+    let read = statement.query_row([u32::from(address)], |row| {
+        let number = |value: i64| u64::try_from(value).unwrap_or(0);
         let state = LeaseState::from_number(row.get(2)?).ok_or(rusqlite::Error::InvalidQuery)?;
-        Ok(Folded { seq: row.get(0)?, grant: row.get(1)?, state, expires: row.get(3)? })
+        let expires = Timestamp(number(row.get(3)?));
+        Ok(Folded { seq: number(row.get(0)?), grant: row.get(1)?, state, expires })
     });
     read.optional()
 }
 
-fn write_lease(store: &SqliteStore, seq: i64, grant: Option<i64>) -> rusqlite::Result<()> {
-    let sql = concat!(
-        "INSERT OR REPLACE INTO leases (seq, grant_seq, ",
-        lease_columns!(),
-        ") SELECT seq, ?2, ",
-        lease_columns!(),
-        " FROM lease_log WHERE seq = ?1"
-    );
-    store.connection().prepare_cached(sql)?.execute(params![seq, grant]).map(drop)
+fn open_interval(store: &SqliteStore, row: &FoldRow) -> rusqlite::Result<i64> {
+    let mut statement = store.connection().prepare_cached(FOLD_OPEN)?;
+    rows::bind(&mut statement, &row.as_row())?;
+    statement.raw_bind_parameter(21, "active")?;
+    statement.raw_execute().map(|rows| i64::from(rows > 0))
 }
 
-fn open_interval(store: &SqliteStore, seq: i64) -> rusqlite::Result<i64> {
-    let mut statement = store.connection().prepare_cached(
-        "INSERT OR IGNORE INTO lease_history (address, grant_seq, client, hw_type, mac, client_id, hostname, subnet, \
-         pool, relay, circuit_id, remote_id, starts, ends, ended) SELECT address, seq, client, hw_type, mac, client_id, \
-         hostname, subnet, pool, relay, circuit_id, remote_id, starts, expires, 'active' FROM lease_log WHERE seq = ?1",
-    )?;
-    statement.execute([seq]).map(|rows| i64::from(rows > 0))
-}
-
-fn end_interval(store: &SqliteStore, address: u32, grant: i64, how: &str, ends: i64) -> rusqlite::Result<()> {
+fn end_interval(
+    store: &SqliteStore,
+    address: Ipv4Addr,
+    grant: i64,
+    how: &str,
+    ends: Timestamp,
+) -> rusqlite::Result<()> {
     let mut statement = store.connection().prepare_cached(
         "UPDATE lease_history SET ends = ?3, ended = ?4 WHERE address = ?1 AND grant_seq = ?2",
     )?;
-    statement.execute(params![address, grant, ends, how]).map(drop)
+    statement.execute(params![u32::from(address), grant, signed(ends.0), how]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portion_follows_what_fits_into_the_time() {
+        let (aim, ms) = (Duration::from_millis(1), Duration::from_millis);
+        let mut portion = Portion::of_folding();
+        portion.learn(32, Duration::from_micros(100), aim);
+        assert_eq!(portion.rows, 64, "twice as many at most");
+        portion.learn(5, Duration::from_micros(1), aim);
+        assert_eq!(portion.rows, 64, "a short rest of a plan says nothing");
+        portion.learn(64, ms(2), aim);
+        assert_eq!(portion.rows, 32);
+        (0..10).for_each(|_| portion.learn(portion.rows, ms(100), aim));
+        assert_eq!(portion.rows, portion.least);
+        (0..20).for_each(|_| portion.learn(portion.rows, Duration::ZERO, aim));
+        assert_eq!(portion.rows, portion.most);
+    }
 }

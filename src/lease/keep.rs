@@ -2,47 +2,69 @@
 //! log, checkpoints the write-ahead log, trims the history, counts. One in the system, in the keeper process; its loop
 //! is in `workers::keeper`. Nothing depends on it for safety: without it leases still run out, the file only grows.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Row};
 
 use crate::config::model::{Durability, HistoryLimits};
 
 use super::clock::LeaseClock;
 use super::engine::PoolGauge;
 use super::expiry::{Ended, Expiries, ReservedGauge};
-use super::fold::{Plan, prune};
+use super::fold::{Plan, Portion, prune};
 use super::history::{Walk, too_large};
 use super::pools::Topology;
-use super::sqlite::{SqliteStore, wal_path};
+use super::sqlite::SqliteStore;
 use super::store::{CatchUp, LeaseStore, StoreError};
 use super::types::Timestamp;
 
 /// The log is folded when nothing was written for so long …
 const IDLE: Duration = Duration::from_millis(300);
 
-/// … or when it has so many rows that are not folded yet.
+/// … or when it has so many rows that are not folded yet. While others write, slowly …
 const LONG_LOG: u64 = 5_000;
+
+/// … up to this length (about 50 MiB), from where on it is as important as what they do.
+const HUGE_LOG: u64 = 500_000;
+
+/// How long a transaction of the keeper's should take while others write: they wait meanwhile.
+const HOLD: Duration = Duration::from_millis(1);
+
+/// Likewise while nobody writes.
+const HOLD_WHEN_IDLE: Duration = Duration::from_millis(10);
+
+/// While others write the keeper rests so many times as long as it has worked: on a small machine they share a processor.
+const REST: u32 = 8;
+
+/// Between two steps in any case: room for the workers.
+const BREATH: Duration = Duration::from_millis(2);
+
+/// Between two looks at the file when there is nothing to do.
+const TICK: Duration = Duration::from_millis(250);
 
 /// Most leases ended in one transaction.
 const EXPIRE_ROWS: usize = 256;
 
-/// Between two checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
+/// Between two checkpoints, where anything is written. The shorter, the less each has to write to the disk at once.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 
-/// A write-ahead log larger than this, in bytes, is cut under our lock.
-const LARGE_WAL: u64 = 30 * 1024 * 1024;
+/// A write-ahead log with more pages than this (4 MiB) is brought to its end under our lock, so that it starts anew.
+const LARGE_WAL: u64 = 1024;
 
 /// Between two walks through the history.
 const HISTORY_EVERY: Duration = Duration::from_secs(3600);
-
-/// How long a truncating checkpoint may wait for readers.
-const TRUNCATE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// The keeper of one lease file.
 #[derive(Debug)]
 pub struct Keeper {
     store: SqliteStore,
+    file: Unclosed,
     clock: LeaseClock,
     expiries: Expiries,
     limits: HistoryLimits,
@@ -51,9 +73,13 @@ pub struct Keeper {
     known: u64,
     folded_to: u64,
     plan: Option<Plan>,
+    slice: Portion,
     may_prune: bool,
+    pruning: Portion,
     changed: Instant,
     checkpoint: Instant,
+    /// Pages of the write-ahead log when it was last brought to its end; it may have been read then.
+    ended_wal: u64,
     walk: Walk,
     walking: bool,
     walked: Instant,
@@ -65,8 +91,10 @@ pub struct Keeper {
 pub struct Step {
     /// Leases that ran out and rests that are over, committed.
     pub ended: Vec<Ended>,
-    /// Whether there is more to do at once; let the workers have the file for a moment first.
+    /// Whether there is more to do.
     pub more: bool,
+    /// How long to let the workers have the file before the next step.
+    pub pause: Duration,
 }
 
 impl Keeper {
@@ -88,8 +116,10 @@ impl Keeper {
         let clock = store.clock()?;
         let folded_to = u64::try_from(store.meta("folded_to")?).unwrap_or(0);
         let now = Instant::now();
+        let file = Unclosed::open(path)?;
         Ok(Self {
             store,
+            file,
             clock,
             expiries: Expiries::new(topology),
             limits,
@@ -97,9 +127,12 @@ impl Keeper {
             known: 0,
             folded_to,
             plan: None,
+            slice: Portion::of_folding(),
             may_prune: true,
+            pruning: Portion::of_pruning(),
             changed: now,
             checkpoint: now,
+            ended_wal: 0,
             walk: Walk::new(limits),
             walking: true,
             walked: now,
@@ -107,7 +140,7 @@ impl Keeper {
         })
     }
 
-    /// Does the most urgent piece of work, a few milliseconds at most.
+    /// Does the most urgent piece of work, a few milliseconds at most, and holds the lock for about one.
     pub fn step(&mut self) -> Result<Step, StoreError> {
         let (now, moment) = (self.clock.now(), Instant::now());
         let before = self.known;
@@ -126,16 +159,31 @@ impl Keeper {
         }
         step.more = self.expiries.any_due(now);
         let unfolded = self.unfolded();
-        let idle = moment.duration_since(self.changed) >= IDLE;
-        if self.plan.is_some() || unfolded > LONG_LOG || (unfolded > 0 && idle) {
+        let idle = self.is_idle();
+        if self.plan.is_some() {
             step.more |= self.fold_step()?;
         } else if self.may_prune {
-            self.may_prune = prune(&mut self.store, self.known)?;
-            step.more |= self.may_prune;
-        } else if idle {
-            step.more |= self.walk_step(now, moment)?;
+            // Before the next plan is begun: else a log that never gets shorter than LONG_LOG would keep every row.
+            let aim = if idle { HOLD_WHEN_IDLE } else { HOLD };
+            self.may_prune = prune(&mut self.store, self.known, &mut self.pruning, aim)?;
+            step.more |= self.may_prune || unfolded > LONG_LOG;
+        } else if unfolded > LONG_LOG || (unfolded > 0 && idle) {
+            step.more |= self.fold_step()?;
+        } else {
+            self.walk_step(now, moment)?;
         }
+        step.pause = match (step.more, idle) {
+            (false, true) => TICK,
+            (false, false) => CHECKPOINT_EVERY,
+            (true, true) => BREATH,
+            (true, false) if unfolded > HUGE_LOG => moment.elapsed().clamp(BREATH, CHECKPOINT_EVERY),
+            (true, false) => (moment.elapsed() * REST).clamp(BREATH, CHECKPOINT_EVERY),
+        };
         Ok(step)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.changed.elapsed() >= IDLE
     }
 
     /// Folds everything and checkpoints: for an orderly end, and for tests. Bounded by what is in the log now.
@@ -201,7 +249,8 @@ impl Keeper {
             },
         };
         // After an error the plan is dropped and made anew: folding twice is harmless.
-        if plan.step(&mut self.store)? {
+        let aim = if self.is_idle() { HOLD_WHEN_IDLE } else { HOLD };
+        if plan.step(&mut self.store, &mut self.slice, aim)? {
             self.folded_to = u64::try_from(self.store.meta("folded_to")?).unwrap_or(0);
             self.may_prune = true;
         } else {
@@ -232,23 +281,20 @@ impl Keeper {
         Ok(())
     }
 
-    /// A passive checkpoint disturbs nobody, but cannot start the write-ahead log anew while somebody writes all the time;
-    /// when it has grown large the writers wait for a truncating one.
+    /// A passive checkpoint disturbs nobody, but cannot come to an end while somebody writes all the time. So when the
+    /// write-ahead log is large, it is brought to its end while the writers wait: there is little left to copy then, and
+    /// the rest is on its way to the disk beforehand. The next writer starts the log anew, over the old one: a file that
+    /// does not grow is written to the disk in little more than half the time.
     fn check_point(&mut self) -> Result<(), StoreError> {
         self.store.verify()?;
-        let size = std::fs::metadata(wal_path(self.store.path())).map_or(0, |data| data.len());
-        let used = checkpoint(&self.store, "PASSIVE")?;
-        if size > LARGE_WAL && used > LARGE_WAL / 4096 {
-            self.store.set_busy_timeout(TRUNCATE_PATIENCE)?;
-            let truncated = self
-                .store
-                .locked(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
-            self.store.set_busy_timeout(Duration::from_secs(2))?;
-            // A reader in the way is no fault: the next one will find a gap.
-            match truncated {
-                Ok(()) | Err(StoreError::Busy { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        let pages = checkpoint(self.store.connection()).map_err(|e| self.store.error("check-point", e))?;
+        if pages > LARGE_WAL && pages != self.ended_wal {
+            self.file.sync().map_err(|source| {
+                let path = self.store.path().to_owned();
+                StoreError::Io { what: "check-point", path, source }
+            })?;
+            // Where a reader is in the way nothing comes of it: the next one will find a gap.
+            self.ended_wal = self.store.locked(checkpoint)?;
         }
         Ok(())
     }
@@ -268,21 +314,44 @@ impl Keeper {
         Ok(())
     }
 
-    fn walk_step(&mut self, now: Timestamp, moment: Instant) -> Result<bool, StoreError> {
+    fn walk_step(&mut self, now: Timestamp, moment: Instant) -> Result<(), StoreError> {
         if !self.walking {
             self.walking = moment.duration_since(self.walked) >= HISTORY_EVERY;
-            return Ok(false);
+            return Ok(());
         }
         if self.walk.step(&mut self.store, now)? {
             self.walked = moment;
             self.walking = too_large(&self.store, &self.limits)?;
         }
-        Ok(false)
+        Ok(())
     }
 }
 
-fn checkpoint(store: &SqliteStore, mode: &str) -> Result<u64, StoreError> {
-    let sql = format!("PRAGMA wal_checkpoint({mode})");
-    let pages = store.connection().query_row(&sql, [], |row| row.get::<_, i64>(1));
-    pages.map(|pages| u64::try_from(pages).unwrap_or(0)).map_err(|error| store.error("check-point", error))
+/// Copies what it can without waiting for anybody; how many pages the write-ahead log had then.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<u64> {
+    // −1 where another one is at work, as when one generation follows another.
+    let pages = |row: &Row<'_>| row.get(1).map(|pages: i64| u64::try_from(pages).unwrap_or(0));
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], pages)
+}
+
+/// The lease file once more, for the sake of `fdatasync`. Never closed: closing any descriptor of a file gives up all
+/// the locks that the process has on it (fcntl(2)), those of SQLite too. So one is left over when a keeper is dropped,
+/// which is when its process ends.
+#[derive(Debug)]
+struct Unclosed(ManuallyDrop<File>);
+
+impl Unclosed {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        file.map(|file| Self(ManuallyDrop::new(file))).map_err(|source| StoreError::Io {
+            what: "open",
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use rusqlite::types::{FromSqlError, ValueRef};
-use rusqlite::{CachedStatement, Row, params};
+use rusqlite::{CachedStatement, Row};
 
 use super::store::{ClientRef, RowRef};
 use super::types::{HardwareAddress, LeaseEvent, LeaseState, Timestamp};
@@ -54,6 +54,13 @@ pub(super) fn decode<'a>(row: &'a Row<'_>) -> rusqlite::Result<RowRef<'a>> {
 
 /// Writes a row with [`super::schema::APPEND`].
 pub(super) fn append(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> rusqlite::Result<()> {
+    bind(statement, row)?;
+    statement.raw_execute().map(drop)
+}
+
+/// Binds a row to the parameters 1 to 20, in the order of [`super::schema::APPEND`]. A statement need not use all of them,
+/// as long as it has the last or a later one.
+pub(super) fn bind(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> rusqlite::Result<()> {
     let client = &row.client;
     let nobody = client.key.is_empty();
     // Of who uses an address without a lease, the hardware address alone is known.
@@ -63,29 +70,27 @@ pub(super) fn append(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> r
         (Some(shown), Some(raw)) if shown.as_bytes() != raw => Some(raw),
         _ => None,
     };
-    statement.execute(params![
-        signed(row.seq),
-        signed(row.at.0),
-        row.event.name(),
-        u32::from(row.address),
-        (!nobody).then_some(client.key),
-        seen.then_some(client.hardware.kind()),
-        seen.then_some(client.hardware.bytes()),
-        client.client_id,
-        hostname,
-        raw,
-        row.subnet,
-        row.pool,
-        row.state.number(),
-        signed(row.starts.0),
-        signed(row.expires.0),
-        row.declines,
-        client.relay.map(u32::from),
-        client.circuit_id,
-        client.remote_id,
-        client.vendor_class,
-    ])?;
-    Ok(())
+    // One by one: a list of trait objects costs as much as the binding itself.
+    statement.raw_bind_parameter(1, signed(row.seq))?;
+    statement.raw_bind_parameter(2, signed(row.at.0))?;
+    statement.raw_bind_parameter(3, row.event.name())?;
+    statement.raw_bind_parameter(4, u32::from(row.address))?;
+    statement.raw_bind_parameter(5, (!nobody).then_some(client.key))?;
+    statement.raw_bind_parameter(6, seen.then_some(client.hardware.kind()))?;
+    statement.raw_bind_parameter(7, seen.then_some(client.hardware.bytes()))?;
+    statement.raw_bind_parameter(8, client.client_id)?;
+    statement.raw_bind_parameter(9, hostname.as_deref())?;
+    statement.raw_bind_parameter(10, raw)?;
+    statement.raw_bind_parameter(11, row.subnet)?;
+    statement.raw_bind_parameter(12, row.pool)?;
+    statement.raw_bind_parameter(13, row.state.number())?;
+    statement.raw_bind_parameter(14, signed(row.starts.0))?;
+    statement.raw_bind_parameter(15, signed(row.expires.0))?;
+    statement.raw_bind_parameter(16, row.declines)?;
+    statement.raw_bind_parameter(17, client.relay.map(u32::from))?;
+    statement.raw_bind_parameter(18, client.circuit_id)?;
+    statement.raw_bind_parameter(19, client.remote_id)?;
+    statement.raw_bind_parameter(20, client.vendor_class)
 }
 
 /// A number for SQLite; ours stay below 2⁶³ ([`Timestamp::NEVER`]).

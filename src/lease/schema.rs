@@ -33,6 +33,25 @@ pub(super) const APPEND: &str = concat!(
 pub(super) const LOG_AFTER: &str =
     concat!("SELECT seq, at, event, ", lease_columns!(), " FROM lease_log WHERE seq > ?1 ORDER BY seq");
 
+/// Reads the log after a row, a number of rows at most.
+pub(super) const LOG_PART: &str = concat!(
+    "SELECT seq, at, event, ",
+    lease_columns!(),
+    " FROM lease_log WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+);
+
+/// Writes a row of the log into the folded leases; ?21 is its `grant_seq`, the others are those of [`APPEND`].
+pub(super) const FOLD_LEASE: &str = concat!(
+    "INSERT OR REPLACE INTO leases (seq, grant_seq, ",
+    lease_columns!(),
+    ") VALUES (?1, ?21, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
+);
+
+/// Opens an interval of the history with a row of the log; ?21 is how it ended, the others are those of [`APPEND`].
+pub(super) const FOLD_OPEN: &str = "INSERT OR IGNORE INTO lease_history (address, grant_seq, client, hw_type, mac, client_id, hostname, subnet, pool, \
+     relay, circuit_id, remote_id, starts, ends, ended) \
+     VALUES (?4, ?1, ?5, ?6, ?7, ?8, ?9, ?11, ?12, ?17, ?18, ?19, ?14, ?15, ?21)";
+
 /// Reads the folded leases; the columns as in [`LOG_AFTER`].
 pub(super) const ALL_LEASES: &str =
     concat!("SELECT seq, 0, NULL, ", lease_columns!(), " FROM leases ORDER BY address");

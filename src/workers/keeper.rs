@@ -13,11 +13,8 @@ use crate::event;
 use crate::lease::{Ended, Keeper, LeaseEvent, Offers, Probes, StoreError, Topology};
 use crate::stats::{Counter, Gauge, PoolFigures};
 
-/// Between two looks at the file when there is nothing to do.
+/// Until the first look at the file, and while main has not said that it begins.
 const TICK: Duration = Duration::from_millis(250);
-
-/// Between two steps when there is more to do: room for the workers, whose lock polls once a millisecond at least.
-const BREATH: Duration = Duration::from_millis(2);
 
 /// After a failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -121,7 +118,7 @@ impl<'a> Worker<'a> {
                 }
                 self.report(&step.ended);
                 self.publish();
-                if step.more { BREATH } else { TICK }
+                step.pause
             }
             Err(error) => {
                 self.fail(&error);
