@@ -123,8 +123,8 @@ pub const TABLE: [Row; 7] = [
         name: "dhcp 0 … N-1",
         stays_root: false,
         files: &[Place::Leases, Place::Random],
-        calls: &[&calls::COMMON, &calls::PACKETS, &calls::LEASE_FILE],
-        bounds: &[Bound::Descriptors(64), Bound::MemoryForLeases(4 * GIB), Bound::NoForks, Bound::NoLocks],
+        calls: &[&calls::COMMON, &calls::PACKETS, &calls::LEASE_FILE, &calls::THREADS],
+        bounds: &[Bound::Descriptors(64), Bound::MemoryForLeases(4 * GIB), Bound::NoLocks],
     },
     Row {
         process: Process::Worker(Kind::Keeper),

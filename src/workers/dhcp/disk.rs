@@ -6,9 +6,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
+
+use daemon_utils::socket::Interface;
 
 use super::account::Account;
 use super::send::Sender;
@@ -36,7 +39,7 @@ pub(super) struct Promised {
 /// What the thread works with.
 pub(super) struct Means {
     pub(super) syncer: Syncer,
-    pub(super) sockets: Vec<OwnedFd>,
+    pub(super) sockets: Arc<[(Interface, OwnedFd)]>,
     pub(super) sender: Sender,
     pub(super) account: Account,
 }
@@ -102,7 +105,7 @@ impl Means {
         self.account.store_recovered();
         for batch in batches {
             self.account.committed(batch.committing.elapsed());
-            let Some(socket) = self.sockets.get(batch.socket) else { continue };
+            let Some((_, socket)) = self.sockets.get(batch.socket) else { continue };
             let sending = Instant::now();
             let failed = self.sender.send(socket.as_fd(), &batch.replies);
             self.account.sent(&batch.replies, &failed, batch.received, sending);

@@ -79,6 +79,7 @@ pub struct Inputs {
 /// Serves until main says otherwise. Errors: what keeps it from serving at all.
 pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
     let Inputs { sockets, packet, arp, icmp } = inputs;
+    let sockets: Arc<[(Interface, OwnedFd)]> = sockets.into();
     let probes = Probes::new(Region::Probes.of(context.shared));
     let prober = Prober::new(sockets.iter().map(|(interface, _)| interface), arp, icmp, probes);
     let mut worker = Worker::open(context, &sockets, packet, prober, probes)?;
@@ -205,7 +206,7 @@ struct Worker {
 impl Worker {
     fn open(
         context: &Context,
-        sockets: &[(Interface, OwnedFd)],
+        sockets: &Arc<[(Interface, OwnedFd)]>,
         packet: Option<OwnedFd>,
         prober: Prober,
         probes: Probes,
@@ -227,10 +228,9 @@ impl Worker {
             .with_means(prober.means());
         let account = || Account::new(context.slot, context.shared, Arc::clone(config), rates);
         let start = |syncer| -> std::io::Result<Disk> {
-            let copies = sockets.iter().map(|(_, fd)| fd.try_clone()).collect::<Result<_, _>>()?;
             let packet = packet.as_ref().map(OwnedFd::try_clone).transpose()?;
             let sender = Sender::new(BATCH, packet);
-            Disk::start(disk::Means { syncer, sockets: copies, sender, account: account() })
+            Disk::start(disk::Means { syncer, sockets: Arc::clone(sockets), sender, account: account() })
         };
         let disk = syncer.map(start).transpose();
         let disk =
