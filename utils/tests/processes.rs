@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{DEADLINE, Done, descriptors, end_of, hear, in_child, status};
 use daemon_utils::channel::Channel;
 use daemon_utils::process::{
-    Exit, PANICKED, Pid, Process, become_subreaper, children, descendants, die_with_parent, keep_only,
+    Exit, PANICKED, Pid, Process, become_subreaper, brief, children, descendants, die_with_parent, keep_only,
     lifeline, reap, spawn, spawn_fast, wait,
 };
 use daemon_utils::signal::{Signal, Signals, ignore_in_worker, reset_inherited};
@@ -25,6 +25,7 @@ fn main() {
     let tests = common::tests![
         child_ends_with_the_code_of_its_work,
         child_that_panics_yields_101,
+        brief_child_that_panics_yields_101_with_and_without_an_unwinder,
         killed_child_is_told_by_its_signal,
         nobody_to_reap_is_no_error,
         signals_are_blocked_over_the_fork,
@@ -59,6 +60,19 @@ fn child_that_panics_yields_101() -> Done {
         panic!("on purpose")
     });
     assert_eq!(end_of(child.unwrap()), Exit::Code(PANICKED));
+    Done::Passed
+}
+
+fn brief_child_that_panics_yields_101_with_and_without_an_unwinder() -> Done {
+    let end_of_panic = || wait(spawn_fast(|| panic!("on purpose")).unwrap()).unwrap();
+    // In a child, since neither the hook nor the lighter forks can be taken back.
+    let child = spawn(|| {
+        std::panic::set_hook(Box::new(|_| {}));
+        let unwound = end_of_panic();
+        brief::lighten_forks();
+        i32::from((unwound, end_of_panic()) != (Exit::Code(PANICKED), Exit::Code(PANICKED)))
+    });
+    assert_eq!(end_of(child.unwrap()), Exit::Code(0));
     Done::Passed
 }
 

@@ -21,9 +21,6 @@ use crate::stats::{Counter, Slot};
 
 /// The exit code of a client process that could not set itself up.
 const NOT_SERVED: i32 = 1;
-/// Libraries that no client calls: the unwinder (a panic ends a client in the hook, see [`end_panicking_clients`]) and
-/// mathematics.
-const UNUSED: [&str; 2] = ["libgcc_s.so", "libm.so"];
 
 /// What all clients of one worker have in common, made once.
 #[derive(Debug)]
@@ -40,8 +37,7 @@ pub(super) struct Office {
 impl Office {
     /// Also makes this process one that forks clients: from here on what they do not need is left out of forks.
     pub(super) fn open() -> Self {
-        end_panicking_clients();
-        brief::leave_out_of_forks(&UNUSED);
+        brief::lighten_forks();
         let gate = |event: Event, reason| Gate::new(module_path!(), event.level(), event.id(), reason);
         Self {
             connected: gate(Event::TcpClientConnected, ""),
@@ -109,15 +105,4 @@ fn count(slot: Slot, end: End) {
         End::Idle => slot.count(Counter::TcpIdle),
         End::Closed | End::MainGone => {}
     }
-}
-
-/// From here on a panic in a process that this one forked is told and ends it at once, without the unwinder.
-fn end_panicking_clients() {
-    let worker = std::process::id();
-    std::panic::set_hook(Box::new(move |panic| {
-        log::error!("{panic}");
-        if std::process::id() != worker {
-            process::end(process::PANICKED);
-        }
-    }));
 }

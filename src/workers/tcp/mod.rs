@@ -78,7 +78,7 @@ struct Woken {
 
 impl<'a> Worker<'a> {
     fn new(context: &'a Context, listeners: Vec<OwnedFd>, lifeline: OwnedFd) -> io::Result<Self> {
-        // SIGTERM is read and thrown away, as a worker must; its default is there for the clients, which unblock it.
+        // SIGTERM is read and thrown away, as a worker must; its default is there for the clients, which let it in while they wait.
         let signals = Signals::block(&[Signal::SIGCHLD, Signal::SIGTERM])?;
         let places = Places::new(context.shared, context.slot, context.config.tcp.max_clients);
         let children = Children::new(places, context.slot);

@@ -1,4 +1,5 @@
-//! `bulk-loop`: the ceiling of `bulk`. One process, one connection after another: read, write, nothing else.
+//! `bulk-loop`: the ceiling of `bulk`. One process, one connection after another: read, write, nothing else. Without
+//! `TCP_NODELAY`, which would send each buffer in packets of its own: here nobody waits for a short answer.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -33,7 +34,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut buffer = vec![0; args.buffer.get()];
     loop {
         let (mut stream, _) = listener.accept().context("could not accept")?;
-        stream.set_nodelay(true)?;
         echo(&mut stream, &mut buffer);
     }
 }

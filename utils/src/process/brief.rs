@@ -5,7 +5,7 @@
 //! one page of the C library; the library's wrappers lie all over it, and its fork(2) writes to four pages besides
 //! (locks and lists of threads, which a process with one thread does not need). Nothing here allocates.
 //!
-//! The code of libraries that a client never runs is left out of its address space: [`leave_out_of_forks`].
+//! Libraries that a client never calls are left out of its address space: [`lighten_forks`].
 
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
+
+use super::PANICKED;
 
 /// What [`wait`] waits for at a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,10 +195,30 @@ pub(super) fn exit(code: c_int) -> ! {
     }
 }
 
+/// Libraries that no client calls: the unwinder and mathematics.
+const UNUSED: [&str; 2] = ["libgcc_s.so", "libm.so"];
+
+/// For a process whose children come from [`spawn_fast`] alone: leaves what they do not use out of their address space. A
+/// fork copies, and an exit takes apart, a structure of the kernel for each part of a library.
+///
+/// From here on a panic in a child is told in the log and ends it with [`PANICKED`] by the panic hook: there is no unwinder.
+/// Nor is there libm: a child must not call `f64::sin` and its like.
+///
+/// [`spawn_fast`]: super::spawn_fast
+pub fn lighten_forks() {
+    let parent = std::process::id();
+    std::panic::set_hook(Box::new(move |panic| {
+        log::error!("{panic}");
+        if std::process::id() != parent {
+            exit(PANICKED);
+        }
+    }));
+    leave_out_of_forks(&UNUSED);
+}
+
 /// Leaves the shared libraries whose file names begin with one of these out of the address space of this process's later
-/// children (`MADV_DONTFORK`): a fork copies, and an exit takes apart, a structure of the kernel for each of their parts.
-/// The children must never use them. What is not there, or cannot be left out, is copied as before.
-pub fn leave_out_of_forks(libraries: &[&str]) {
+/// children (`MADV_DONTFORK`), which must never use them. What is not there, or cannot be left out, is copied as before.
+fn leave_out_of_forks(libraries: &[&str]) {
     let mut libraries = libraries;
     // SAFETY: the callback has the type that dl_iterate_phdr(3) demands, and gets the pointer to `libraries`, which
     // outlives the call.

@@ -76,9 +76,8 @@ pub fn spawn(work: impl FnOnce() -> i32) -> io::Result<Pid> {
 /// [`spawn`] for the path of one fork per TCP client, by the bare system call: see [`brief`].
 ///
 /// The caller must know that its process has one thread (checked in debug builds only), and that no signal reaches its
-/// handlers in the child: the mask stays as it is. A panic ends the child with [`PANICKED`] as well, but without
-/// unwinding where the panic hook ends the process by [`end`], as it must where the unwinder was left out of
-/// forks.
+/// handlers in the child: the mask stays as it is. A panic ends the child with [`PANICKED`] as well, without
+/// unwinding after [`brief::lighten_forks`].
 #[inline]
 pub fn spawn_fast(work: impl FnOnce() -> i32) -> io::Result<Pid> {
     /// In the child, on the way out by a panic.
@@ -160,7 +159,7 @@ fn fork_blocked() -> io::Result<(ForkResult, AllBlocked)> {
 
 /// Ends the process at once: no destructor, no exit handler, no buffer written.
 #[inline]
-pub fn end(code: i32) -> ! {
+pub(crate) fn end(code: i32) -> ! {
     brief::exit(code)
 }
 
