@@ -8,6 +8,13 @@
 //! must lie on a real disk. Each process starts this program again, for an SQLite connection must not be carried over a
 //! fork.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "figures to look at"
+)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;

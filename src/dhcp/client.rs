@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use crate::config::model::IdentifyBy;
-use crate::lease::{Client, ClientKey, ClientRef, HostId, PoolId, Scope};
+use crate::lease::{Client, ClientKey, ClientRef, HostId, PoolId, Scope, ShortBytes};
 use crate::protocol::DhcpMessage;
 
 use super::check::ProbeMethod;
@@ -36,9 +36,9 @@ pub struct Whereabouts {
     /// giaddr.
     pub relay: Option<Ipv4Addr>,
     /// Option 82.1.
-    pub circuit_id: Option<Box<[u8]>>,
+    pub circuit_id: Option<ShortBytes>,
     /// Option 82.2.
-    pub remote_id: Option<Box<[u8]>>,
+    pub remote_id: Option<ShortBytes>,
 }
 
 impl Pipeline {
@@ -106,7 +106,7 @@ impl Asker<'_> {
 /// our own link could write into it what it likes. A renewal goes past the relay (RFC 2131 §4.3.2), so what the relay
 /// said is taken from the lease then.
 fn of<L: Leases>(message: &DhcpMessage<'_>, identify_by: IdentifyBy, leases: &L) -> Option<Client> {
-    let owned = |bytes: Option<&[u8]>| bytes.map(Box::from);
+    let owned = |bytes: Option<&[u8]>| bytes.map(ShortBytes::from);
     let told = match message.relay() {
         Some(relay) => {
             let information = message.relay_information();

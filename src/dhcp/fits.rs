@@ -24,8 +24,9 @@ pub(super) fn colons(pattern: &Pattern, field: &[u8]) -> bool {
     if pattern.is_hex() {
         return pattern.fits(field);
     }
-    let mut text = [0; LONGEST * 3];
-    written(field, &mut text).is_some_and(|text| pattern.fits_any_case(text))
+    let fits = |text: &mut [u8]| written(field, text).is_some_and(|text| pattern.fits_any_case(text));
+    // A hardware address has 16 bytes at most: every packet comes by here, and clearing the room takes time.
+    if field.len() <= 16 { fits(&mut [0; 16 * 3]) } else { fits(&mut [0; LONGEST * 3]) }
 }
 
 /// A field whose bytes have a written form of their own: an address in dots, a number.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::lease::{
     Answer, Ask, Client, Declined, HardwareAddress, LeaseManager, LeaseStore, Offered, Released, Scope,
+    ShortBytes,
 };
 
 use super::client::Whereabouts;
@@ -60,8 +61,8 @@ impl<S: LeaseStore> Leases for LeaseManager<S> {
         let holder = self.holder(address, hardware)?;
         Some(Whereabouts {
             relay: holder.relay,
-            circuit_id: holder.circuit_id.map(Box::from),
-            remote_id: holder.remote_id.map(Box::from),
+            circuit_id: holder.circuit_id.map(ShortBytes::from),
+            remote_id: holder.remote_id.map(ShortBytes::from),
         })
     }
 

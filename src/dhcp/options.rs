@@ -7,13 +7,18 @@
 //! ```
 //! The origin of each option is kept for `explain`.
 
+mod menu;
 mod set;
+
+use std::cell::RefMut;
 
 use crate::config::Config;
 use crate::config::model::{Host, Subnet};
 use crate::lease::{PoolId, SubnetId};
 use crate::protocol::{Codes, code};
 
+pub use menu::Menu;
+use menu::Menus;
 pub use set::{OptionSet, Origin, Resolved};
 
 /// The compiled options of every level.
@@ -25,6 +30,7 @@ pub struct OptionsManager {
     classes: Vec<OptionSet>,
     /// By the place of the subnet, then of the host in it.
     hosts: Vec<Vec<OptionSet>>,
+    menus: Menus,
 }
 
 /// Where an address lies.
@@ -39,6 +45,8 @@ pub enum PlaceRef {
 /// The levels that apply to one packet. Copies nothing: every look-up goes through them, the nearest first.
 #[derive(Debug, Clone, Copy)]
 pub struct Layers<'a> {
+    at: PlaceRef,
+    host_at: Option<(usize, usize)>,
     place: Option<&'a OptionSet>,
     all_classes: &'a [OptionSet],
     classes: &'a [usize],
@@ -50,8 +58,13 @@ impl OptionsManager {
     /// encode would have been refused there and is left out here.
     pub fn new(config: &Config) -> Self {
         let dhcp = &config.dhcp;
-        let mut manager =
-            Self { subnets: Vec::new(), pools: Vec::new(), classes: Vec::new(), hosts: Vec::new() };
+        let mut manager = Self {
+            subnets: Vec::new(),
+            pools: Vec::new(),
+            classes: Vec::new(),
+            hosts: Vec::new(),
+            menus: Menus::default(),
+        };
         for subnet in &dhcp.subnets {
             let mut set = derived(subnet);
             set.lay_over(&dhcp.common.options, &Origin::Global);
@@ -82,12 +95,18 @@ impl OptionsManager {
         classes: &'a [usize],
         host: Option<(usize, usize)>,
     ) -> Layers<'a> {
-        let place = match place {
+        let (at, host_at) = (place, host);
+        let place = match at {
             PlaceRef::Pool(id) => self.pools.get(usize::from(id.0)),
             PlaceRef::Subnet(id) => self.subnets.get(usize::from(id.0)),
         };
         let host = host.and_then(|(subnet, host)| self.hosts.get(subnet)?.get(host));
-        Layers { place, all_classes: &self.classes, classes, host }
+        Layers { at, host_at, place, all_classes: &self.classes, classes, host }
+    }
+
+    /// What [`Layers::select`] says, as the bytes of a reply; remembered.
+    pub fn menu(&self, layers: &Layers<'_>, list: Option<&[u8]>) -> RefMut<'_, Menu> {
+        self.menus.get(layers, list)
     }
 }
 

@@ -28,7 +28,8 @@ const ROW_BITS: u32 = 13;
 /// 2^44 sixteenths of a millisecond are 34 years since boot.
 const TIME_BITS: u32 = 44;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
-const TICK_NANOS: u128 = 62_500;
+const TICK_NANOS: u64 = 62_500;
+const TICKS_PER_SECOND: u64 = 1_000_000_000 / TICK_NANOS;
 /// Workers that read the clock at different moments do not disagree by more than this: 10 s.
 const SLACK: u64 = 10 * 16_000;
 /// Races for one word that are lost in a row before a packet is let through.
@@ -131,7 +132,9 @@ fn tag_of(word: u64) -> u64 {
 }
 
 fn ticks(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos() / TICK_NANOS).unwrap_or(u64::MAX)
+    time.as_secs()
+        .saturating_mul(TICKS_PER_SECOND)
+        .saturating_add(u64::from(time.subsec_nanos()) / TICK_NANOS)
 }
 
 #[cfg(test)]

@@ -166,20 +166,14 @@ impl Pipeline {
         let server = self.server_id(request, place.subnet).ok_or(Silence::NoServerAddress)?;
         let fixed = Fixed::new(kind, server, grant, place);
         let required = self.required(request, kind, &fixed, grant, place);
-        let mut wanted = place.options.select(message.parameter_request_list());
         let mut given = Codes::default();
         for (code, _) in &required {
             given.insert(*code);
         }
-        wanted.retain(|(code, _)| !given.contains(*code));
         // RFC 4702 §4: whoever sends the option gets it back, asked for or not.
         let hostname = place.host.and_then(|host| host.hostname.as_deref());
         let suffix = self.config.dhcp.fqdn.suffix.as_deref();
         let name = message.fqdn().and_then(|sent| fqdn::answer(sent, suffix, hostname));
-        if let Some(name) = &name {
-            wanted
-                .insert(place_of(code::FQDN, message.parameter_request_list(), &wanted), (code::FQDN, name));
-        }
         let header = Header {
             ciaddr,
             yiaddr,
@@ -188,7 +182,43 @@ impl Pipeline {
             boot_file: place.boot_file().unwrap_or_default().as_bytes(),
             ..header(request)
         };
+        let list = message.parameter_request_list();
+        if name.is_none() {
+            let menu = self.options.menu(&place.options, list);
+            if menu.codes().is_disjoint(given)
+                && let Some(reply) = self.ready(request, kind, &header, &required, menu.block(), to, event)
+            {
+                return reply;
+            }
+        }
+        let mut wanted = place.options.select(list);
+        wanted.retain(|(code, _)| !given.contains(*code));
+        if let Some(name) = &name {
+            wanted.insert(place_of(code::FQDN, list, &wanted), (code::FQDN, name));
+        }
         self.finish(request, kind, &header, &required, &wanted, to, event)
+    }
+
+    /// The reply with options that were laid down before; none where they do not fit as they are.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a reply, named where it is called")]
+    fn ready(
+        &self,
+        request: &Request<'_>,
+        kind: ReplyKind,
+        header: &Header<'_>,
+        required: &[(u8, &[u8])],
+        wanted: &[u8],
+        to: Destination,
+        event: Option<Event>,
+    ) -> Option<Result<Reply, Silence>> {
+        let relay = request.message.relay_information().map(|information| information.bytes());
+        let options = Options { required, wanted: &[], relay };
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        match encode::encode_ready(header, &options, wanted, limit(request, kind), &mut bytes) {
+            Ok(true) => Some(Ok(self.reply(request, kind, bytes, 0, to, event))),
+            Ok(false) => None,
+            Err(_) => Some(Err(Silence::Encoding)),
+        }
     }
 
     /// What table 3 and later RFCs demand, whatever the client asks for.
@@ -238,26 +268,32 @@ impl Pipeline {
         to: Destination,
         event: Option<Event>,
     ) -> Result<Reply, Silence> {
-        let message = &request.message;
-        let relay = message.relay_information().map(|information| information.bytes());
-        let limit = match (kind, message.max_message_bytes()) {
-            // RFC 951 §3: 64 bytes of vendor area, which here hold the cookie and the options.
-            (ReplyKind::Bootp, None) => encode::LEAST_BYTES,
-            (_, most) => encode::payload_limit(most),
-        };
+        let relay = request.message.relay_information().map(|information| information.bytes());
         let mut bytes = Vec::with_capacity(USUAL_BYTES);
         let options = Options { required, wanted, relay };
-        let omitted = encode::encode(header, &options, limit, &mut bytes).map_err(|_| Silence::Encoding)?;
-        let interface = self.interface(request);
-        Ok(Reply {
+        let omitted = encode::encode(header, &options, limit(request, kind), &mut bytes)
+            .map_err(|_| Silence::Encoding)?;
+        Ok(self.reply(request, kind, bytes, omitted, to, event))
+    }
+
+    fn reply(
+        &self,
+        request: &Request<'_>,
+        kind: ReplyKind,
+        bytes: Vec<u8>,
+        omitted: usize,
+        to: Destination,
+        event: Option<Event>,
+    ) -> Reply {
+        Reply {
             kind,
             bytes,
             to,
-            interface: interface.map_or(0, |interface| interface.index),
+            interface: self.interface(request).map_or(0, |interface| interface.index),
             from: self.own_address(request, self.first_subnet(request)).unwrap_or(Ipv4Addr::UNSPECIFIED),
             omitted,
             event,
-        })
+        }
     }
 
     /// RFC 2131 §4.1, in its order. `ciaddr` is the reply's own, so it is an address that the lease engine has
@@ -285,6 +321,15 @@ impl Pipeline {
     /// came from, relayed or not.
     fn sender_on_loopback(&self, request: &Request<'_>) -> Option<Destination> {
         self.interface(request)?.loopback.then_some(Destination::Unicast(request.from))
+    }
+}
+
+/// The most bytes that the client takes.
+fn limit(request: &Request<'_>, kind: ReplyKind) -> usize {
+    match (kind, request.message.max_message_bytes()) {
+        // RFC 951 §3: 64 bytes of vendor area, which here hold the cookie and the options.
+        (ReplyKind::Bootp, None) => encode::LEAST_BYTES,
+        (_, most) => encode::payload_limit(most),
     }
 }
 

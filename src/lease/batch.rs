@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::cache::Spread;
-use super::pools::LinkId;
 use super::store::LogRow;
-use super::types::{ClientKey, LeaseState};
+use super::types::LeaseState;
 
 /// Pending rows and their indexes.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     rows: Vec<LogRow>,
     by_address: HashMap<u32, usize, Spread>,
-    by_client: HashMap<(ClientKey, LinkId), Pending>,
+    /// By a keyed hash of client and link ([`super::cache::Cache::client_hash`]).
+    by_client: HashMap<u64, Pending, Spread>,
 }
 
 /// What a batch says of a client's lease on a link.
@@ -41,21 +41,22 @@ impl Batch {
         self.rows.get(*self.by_address.get(&u32::from(address))?)
     }
 
-    /// What the batch says of a client's lease on a link.
-    pub(super) fn of(&self, key: &ClientKey, link: LinkId) -> Pending {
+    /// What the batch says of a client's lease on a link, by their hash. Should two clients ever share one, the caller finds
+    /// that the address is not the client's.
+    pub(super) fn of(&self, hash: u64) -> Pending {
         if self.by_client.is_empty() {
             return Pending::Untouched;
         }
-        self.by_client.get(&(key.clone(), link)).copied().unwrap_or(Pending::Untouched)
+        self.by_client.get(&hash).copied().unwrap_or(Pending::Untouched)
     }
 
-    pub(super) fn push(&mut self, row: LogRow, link: Option<LinkId>) {
+    /// Adds a row; `client` is the hash of its client and link, if it is on one.
+    pub(super) fn push(&mut self, row: LogRow, client: Option<u64>) {
         let address = row.lease.address;
-        if let Some(link) = link {
-            let key = row.lease.client.key.clone();
+        if let Some(hash) = client {
             match row.lease.state {
                 LeaseState::Active | LeaseState::Expired | LeaseState::Released => {
-                    self.by_client.insert((key, link), Pending::At(address));
+                    self.by_client.insert(hash, Pending::At(address));
                 }
                 // A rest is nobody's lease; the client may well hold another address.
                 LeaseState::Declined | LeaseState::Conflict => (),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::circuits::Circuits;
 use super::free::FreeIndex;
 use super::hash::{secret, sip13};
+use super::names::Names;
 use super::pools::{LinkId, Topology};
 use super::record::{Packed, Record};
 use super::store::RowRef;
@@ -89,8 +90,9 @@ impl Cache {
         self.loading = false;
         let mut orders = vec![Vec::new(); self.pools.len()];
         for record in &self.records {
-            let order = record.pool.and_then(|pool| orders.get_mut(usize::from(pool.0)));
-            order.into_iter().for_each(|order| order.push((record.expires, record.address)));
+            if let Some(order) = record.pool.and_then(|pool| orders.get_mut(usize::from(pool.0))) {
+                order.push((record.expires, record.address));
+            }
         }
         for (index, order) in self.pools.iter_mut().zip(orders) {
             index.order = order.into_iter().collect();
@@ -102,9 +104,9 @@ impl Cache {
         self.by_address.get(&u32::from(address)).and_then(|slot| self.record(*slot))
     }
 
-    /// The lease of a client on a link: the active one, else the latest.
-    pub(super) fn of(&self, key: &ClientKey, link: LinkId) -> Option<&Record> {
-        let slot = self.by_client.get(&self.client_hash(key.as_bytes(), link))?;
+    /// The lease of a client on a link, by their [`Self::client_hash`]: the active one, else the latest.
+    pub(super) fn of(&self, key: &ClientKey, hash: u64) -> Option<&Record> {
+        let slot = self.by_client.get(&hash)?;
         self.record(*slot).filter(|record| record.client.is(key))
     }
 
@@ -281,48 +283,8 @@ impl Cache {
     }
 
     /// Keyed, so that nobody can choose client-ids that meet; the record found is compared all the same.
-    fn client_hash(&self, key: &[u8], link: LinkId) -> u64 {
+    pub(super) fn client_hash(&self, key: &[u8], link: LinkId) -> u64 {
         sip13(self.key.0, self.key.1 ^ u64::from(link.0), key)
-    }
-}
-
-/// Names of subnets and pools, each kept once.
-#[derive(Debug, Default)]
-struct Names {
-    all: Vec<Arc<str>>,
-    places: HashMap<Arc<str>, u16>,
-    /// The two asked for last: neighbouring addresses are mostly of one subnet and one pool.
-    recent: [u16; 2],
-}
-
-impl Names {
-    /// Asked twice for each row, so there is no search through all of them. There are at most 65,535; those beyond, which only a
-    /// lease file full of other configurations' names could have, are shown as empty.
-    fn place(&mut self, name: &str) -> u16 {
-        let is = |place: &u16| self.all.get(usize::from(*place)).is_some_and(|known| **known == *name);
-        if let Some(place) = self.recent.iter().copied().find(is) {
-            return place;
-        }
-        let place = self.find(name);
-        self.recent = [place, self.recent[0]];
-        place
-    }
-
-    fn find(&mut self, name: &str) -> u16 {
-        if let Some(place) = self.places.get(name) {
-            return *place;
-        }
-        let Some(place) = u16::try_from(self.all.len()).ok().filter(|place| *place != u16::MAX) else {
-            return u16::MAX;
-        };
-        let name: Arc<str> = name.into();
-        self.all.push(Arc::clone(&name));
-        self.places.insert(name, place);
-        place
-    }
-
-    fn get(&self, place: u16) -> Arc<str> {
-        self.all.get(usize::from(place)).cloned().unwrap_or_else(|| "".into())
     }
 }
 
@@ -341,6 +303,11 @@ impl Hasher for SpreadHasher {
     /// The length before the bytes of a slice.
     fn write_usize(&mut self, n: usize) {
         self.write_u64(n as u64);
+    }
+
+    /// What closes a text.
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(u64::from(n));
     }
 
     fn write_u32(&mut self, n: u32) {
@@ -426,15 +393,5 @@ mod tests {
             Err(())
         );
         assert!(state(&loaded).0.is_empty(), "nothing is known after a failure");
-    }
-
-    #[test]
-    fn name_is_kept_once_and_none_is_shown_as_another() {
-        let mut names = Names::default();
-        let places: Vec<u16> = (0..70_000).map(|n| names.place(&n.to_string())).collect();
-        assert_eq!([0, 1, 65_534].map(|n: usize| names.place(&n.to_string())), [0, 1, 65_534]);
-        assert_eq!([&*names.get(places[7]), &*names.get(places[65_534])], ["7", "65534"]);
-        assert_eq!(&*names.get(places[69_999]), "");
-        assert_eq!(names.all.len(), 65_535, "and no more however often they are asked for");
     }
 }

@@ -58,13 +58,15 @@ impl<S: LeaseStore> LeaseManager<S> {
     /// Whether an address that a client asks for without an offer of ours must be probed before it is granted; it is held
     /// for the client meanwhile. What is its own, or reserved for it, is not.
     pub fn must_probe(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> bool {
+        // What we have offered as new is known to be clear for longer than an offer lasts.
+        if self.finding(address, client, scope) != Finding::Unknown {
+            return false;
+        }
         let last = self.link(scope).and_then(|link| self.binding(&client.key, link));
         if last == Some(address) || self.reservation(scope) == Some(address) {
             return false;
         }
-        // What we have offered as new is known to be clear for longer than an offer lasts.
-        self.finding(address, client, scope) == Finding::Unknown
-            && self.hold(address, client, scope).is_some()
+        self.hold(address, client, scope).is_some()
     }
 
     /// Holds one address for the client, if it may have it.

@@ -194,8 +194,14 @@ impl<S: LeaseStore> LeaseManager<S> {
         Ok(())
     }
 
-    /// Makes the batch durable. After an error nothing of it has happened, and none of its replies may go out.
+    /// Makes the batch durable. After an error none of its replies may go out.
     pub fn commit(&mut self) -> Result<(), StoreError> {
+        if self.commit_unsynced()? { self.store.sync() } else { Ok(()) }
+    }
+
+    /// Commits the batch for everybody who reads, but not to disk yet: its replies wait for the store's sync. Whether there
+    /// was anything to commit. After an error nothing of it has happened.
+    pub fn commit_unsynced(&mut self) -> Result<bool, StoreError> {
         let result = self.write_batch();
         if result.is_ok() {
             for row in self.batch.rows() {
@@ -311,16 +317,18 @@ impl<S: LeaseStore> LeaseManager<S> {
         Ok(())
     }
 
-    fn write_batch(&mut self) -> Result<(), StoreError> {
+    /// Whether there was anything to write.
+    fn write_batch(&mut self) -> Result<bool, StoreError> {
         if self.batch.rows().is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if self.access != Some(Access::Write) {
             return Err(StoreError::NotWriting);
         }
         self.store.append(self.batch.rows())?;
         self.access = None;
-        self.store.commit()
+        self.store.commit_unsynced()?;
+        Ok(true)
     }
 }
 
@@ -379,6 +387,7 @@ impl<S> LeaseManager<S> {
     pub(super) fn push(&mut self, event: LeaseEvent, lease: Lease, declines: u8) {
         let seq = self.known + 1 + self.batch.rows().len() as u64;
         let link = self.topology.link_at(lease.address);
-        self.batch.push(LogRow { seq, at: self.now, event, lease, declines }, link);
+        let client = link.map(|link| self.cache.client_hash(lease.client.key.as_bytes(), link));
+        self.batch.push(LogRow { seq, at: self.now, event, lease, declines }, client);
     }
 }

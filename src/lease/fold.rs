@@ -48,13 +48,11 @@ impl Portion {
 
     /// So many took so long, and should take `aim`; the next will be nearer to it.
     fn learn(&mut self, rows: usize, took: Duration, aim: Duration) {
-        let share = aim.as_secs_f64() / took.as_secs_f64().max(1e-6);
-        let fitting = rows as f64 * share.clamp(0.25, 2.0);
-        // Positive and far below 2⁵³.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let fitting = fitting as usize;
+        let micros = |time: Duration| usize::try_from(time.as_micros()).unwrap_or(usize::MAX).max(1);
+        let fitting = rows.saturating_mul(micros(aim)) / micros(took);
+        let fitting = fitting.clamp(rows / 4, rows * 2);
         // A short rest of a plan says nothing of more rows.
-        if share < 1.0 || rows >= self.rows {
+        if fitting < rows || rows >= self.rows {
             self.rows = fitting.clamp(self.least, self.most);
         }
     }
@@ -338,4 +336,25 @@ fn end_interval(
         "UPDATE lease_history SET ends = ?3, ended = ?4 WHERE address = ?1 AND grant_seq = ?2",
     )?;
     statement.execute(params![u32::from(address), grant, signed(ends.0), how]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portion_follows_what_fits_into_the_time() {
+        let (aim, ms) = (Duration::from_millis(1), Duration::from_millis);
+        let mut portion = Portion::of_folding();
+        portion.learn(32, Duration::from_micros(100), aim);
+        assert_eq!(portion.rows, 64, "twice as many at most");
+        portion.learn(5, Duration::from_micros(1), aim);
+        assert_eq!(portion.rows, 64, "a short rest of a plan says nothing");
+        portion.learn(64, ms(2), aim);
+        assert_eq!(portion.rows, 32);
+        (0..10).for_each(|_| portion.learn(portion.rows, ms(100), aim));
+        assert_eq!(portion.rows, portion.least);
+        (0..20).for_each(|_| portion.learn(portion.rows, Duration::ZERO, aim));
+        assert_eq!(portion.rows, portion.most);
+    }
 }

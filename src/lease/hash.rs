@@ -12,13 +12,13 @@ pub fn sip13(k0: u64, k1: u64, data: &[u8]) -> u64 {
         k0 ^ 0x6c79_6765_6e65_7261,
         k1 ^ 0x7465_6462_7974_6573,
     ];
-    let mut chunks = data.chunks_exact(8);
-    for chunk in &mut chunks {
-        absorb(&mut state, little_endian(chunk));
+    let (words, rest) = data.as_chunks::<8>();
+    for word in words {
+        absorb(&mut state, u64::from_le_bytes(*word));
     }
     // The last word carries the length, so that a run of zeros is no fixed point.
     let length = (data.len() as u64) << 56;
-    absorb(&mut state, little_endian(chunks.remainder()) | length);
+    absorb(&mut state, little_endian(rest) | length);
     state[2] ^= 0xff;
     for _ in 0..3 {
         round(&mut state);
@@ -60,6 +60,7 @@ fn round(v: &mut [u64; 4]) {
     v[2] = v[2].rotate_left(32);
 }
 
+/// Of less than 8 bytes.
 fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }

@@ -169,8 +169,8 @@ impl Keeper {
             step.more |= self.may_prune || unfolded > LONG_LOG;
         } else if unfolded > LONG_LOG || (unfolded > 0 && idle) {
             step.more |= self.fold_step()?;
-        } else if idle {
-            step.more |= self.walk_step(now, moment)?;
+        } else {
+            self.walk_step(now, moment)?;
         }
         step.pause = match (step.more, idle) {
             (false, true) => TICK,
@@ -314,16 +314,16 @@ impl Keeper {
         Ok(())
     }
 
-    fn walk_step(&mut self, now: Timestamp, moment: Instant) -> Result<bool, StoreError> {
+    fn walk_step(&mut self, now: Timestamp, moment: Instant) -> Result<(), StoreError> {
         if !self.walking {
             self.walking = moment.duration_since(self.walked) >= HISTORY_EVERY;
-            return Ok(false);
+            return Ok(());
         }
         if self.walk.step(&mut self.store, now)? {
             self.walked = moment;
             self.walking = too_large(&self.store, &self.limits)?;
         }
-        Ok(false)
+        Ok(())
     }
 }
 

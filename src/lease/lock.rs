@@ -18,8 +18,8 @@ use nix::libc::{self, off_t};
 use super::store::StoreError;
 
 /// To these the kernel adds its timer slack, 50 µs by default (prctl(2)).
-const FIRST_WAIT: Duration = Duration::from_micros(10);
-const LONGEST_WAIT: Duration = Duration::from_micros(250);
+const FIRST_WAIT: Duration = Duration::from_micros(20);
+const LONGEST_WAIT: Duration = Duration::from_micros(100);
 
 /// The bytes of the file that are locked; it has none.
 const TURN: off_t = 0;
@@ -95,7 +95,7 @@ fn wait(file: &File, byte: off_t, deadline: Instant) -> Result<(), Errno> {
             result => return result,
         }
         std::thread::sleep(wait);
-        wait = (wait * 3 / 2).min(LONGEST_WAIT);
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 

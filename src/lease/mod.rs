@@ -2,14 +2,14 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`types`] | leases, clients, states, times |
+//! | [`types`], `short` | leases, clients, states, times · bytes that mostly are few |
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `standing`, `choose`, [`request`] | the rules: begin, commit, release, decline · what is known of an address · DISCOVER · REQUEST |
 //! | `conflict`, `ahead` | addresses found in use · which to probe ahead of time |
 //! | `cache`, `record`, `free`, `circuits`, `batch` | what is committed, in memory · one lease, packed · free addresses · leases by circuit · what is pending |
 //! | [`offers`], [`probes`], `table` | in shared memory: offered addresses · who uses free ones · the tables they stand in |
 //! | [`store`] | what the engine needs of a lease file |
-//! | [`sqlite`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · make ready · layout · columns · turns |
+//! | [`sqlite`], [`sync`], [`prepare()`], `schema`, `rows`, `lock` | the lease file: open and commit · the fsync · make ready · layout · columns · turns |
 //! | [`recover()`] | what can be read of a damaged file, in a new one |
 //! | [`keep`], `fold`, `expiry`, `history` | the keeper's work: what next · log into leases · what runs out · limits |
 //! | `admin`, [`office`] | what an administrator may do to leases: free an address, import · in a large file |
@@ -38,6 +38,7 @@ mod history;
 mod hosts;
 pub mod keep;
 mod lock;
+mod names;
 pub mod offers;
 pub mod office;
 pub mod past;
@@ -51,10 +52,12 @@ pub mod request;
 mod rows;
 mod schema;
 pub mod search;
+mod short;
 mod snapshot;
 pub mod sqlite;
 mod standing;
 pub mod store;
+pub mod sync;
 mod table;
 pub mod transfer;
 pub mod types;
@@ -83,6 +86,7 @@ pub use search::Search;
 pub use snapshot::Snapshot;
 pub use sqlite::{PATIENCE, SqliteStore};
 pub use store::{ClientRef, LeaseStore, StoreError};
+pub use sync::Syncer;
 pub use types::*;
 pub use view::LeaseView;
 pub use when::Times;

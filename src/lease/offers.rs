@@ -239,7 +239,9 @@ mod tests {
         };
         let granted = 0..u32::try_from(Table::WORDS).unwrap();
         // As after a second of grants at a rate that no disk sustains.
-        granted.clone().for_each(|n| assert!(offers.claim(address(n), &client(n), NOW.plus(3), NOW)));
+        for n in granted.clone() {
+            assert!(offers.claim(address(n), &client(n), NOW.plus(3), NOW));
+        }
         let offered = granted.end..granted.end + 20_000;
         for n in offered.clone() {
             assert!(offers.claim(address(n), &client(n), LATER, NOW), "{n}");

@@ -138,8 +138,12 @@ impl LeaseStore for Narrow {
         self.store.append(rows)
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
-        self.store.commit()
+    fn commit_unsynced(&mut self) -> Result<(), StoreError> {
+        self.store.commit_unsynced()
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.store.sync()
     }
 
     fn rollback(&mut self) {

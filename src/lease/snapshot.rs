@@ -69,7 +69,11 @@ impl LeaseStore for Snapshot {
         Err(StoreError::NotWriting)
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
+    fn commit_unsynced(&mut self) -> Result<(), StoreError> {
+        Err(StoreError::NotWriting)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
         Err(StoreError::NotWriting)
     }
 

@@ -2,7 +2,8 @@
 //! connection must not be carried over a fork). Made ready by [`super::prepare()`]; this only opens it.
 //!
 //! A write transaction takes our own lock, makes sure that the file at the path is still the one we have open, and then
-//! SQLite's write lock. COMMIT returns after the fsync of the write-ahead log where the durability is `power-loss`.
+//! SQLite's write lock. Where the durability is `power-loss`, the fsync of the write-ahead log comes after COMMIT and after
+//! the lock was given up ([`super::sync`]).
 //! Workers never checkpoint: the keeper does.
 
 use std::fs::Metadata;
@@ -20,6 +21,7 @@ use super::lock::WriteLock;
 use super::rows;
 use super::schema::{ALL_LEASES, APPEND, APPLICATION_ID, LEASE_OF, LOG_AFTER, LOG_OF, VERSION};
 use super::store::{CatchUp, LeaseStore, LogRow, Sink, StoreError};
+use super::sync::Syncer;
 use super::when::Times;
 
 /// How long a writer waits for its turn, unless told otherwise.
@@ -41,6 +43,8 @@ pub struct SqliteStore {
     files: [FileId; 2],
     data_version: Option<i64>,
     patience: Duration,
+    /// None where a lease need not survive a loss of power.
+    syncer: Option<Syncer>,
 }
 
 /// Device and inode.
@@ -58,6 +62,7 @@ impl SqliteStore {
             files: [None; 2],
             data_version: None,
             patience: PATIENCE,
+            syncer: None,
         };
         let version = store.pragma("user_version")?;
         if store.pragma("application_id")? != APPLICATION_ID || version < 1 {
@@ -69,7 +74,18 @@ impl SqliteStore {
         }
         // Reading the version has opened the write-ahead log.
         store.files = file_ids(path);
+        if durability == Durability::PowerLoss {
+            store.syncer = Some(Syncer::open(path)?);
+            // SQLite still syncs what a checkpoint and a new start of the log need.
+            let normal = store.connection.pragma_update(None, "synchronous", "NORMAL");
+            normal.map_err(|error| store.error("open", error))?;
+        }
         Ok(store)
+    }
+
+    /// What makes commits durable; none where they need not survive a loss of power.
+    pub fn syncer(&self) -> Option<Syncer> {
+        self.syncer.clone()
     }
 
     /// The clock that this file's times are of.
@@ -146,6 +162,19 @@ impl SqliteStore {
 
     pub(super) fn schema_version(&self) -> Result<i64, StoreError> {
         self.pragma("user_version")
+    }
+
+    /// After a failed sync the kernel takes what it could not write for written. So everything is brought from the log into
+    /// the lease file, which writes it once more, and the log is started anew, before anything is built on it.
+    fn mend(&self) -> Result<(), StoreError> {
+        let Some(syncer) = self.syncer.as_ref().filter(|syncer| syncer.has_failed()) else { return Ok(()) };
+        let busy =
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        if busy.map_err(|error| self.error("check-point", error))? {
+            return Err(StoreError::Busy { path: self.path.clone() });
+        }
+        syncer.mended();
+        Ok(())
     }
 
     fn pragma(&self, name: &str) -> Result<i64, StoreError> {
@@ -270,7 +299,8 @@ impl LeaseStore for SqliteStore {
 
     fn begin(&mut self) -> Result<(), StoreError> {
         self.lock.acquire(self.patience)?;
-        let begun = self.verify().and_then(|()| self.run("lock", "BEGIN IMMEDIATE"));
+        let begun =
+            self.verify().and_then(|()| self.mend()).and_then(|()| self.run("lock", "BEGIN IMMEDIATE"));
         if begun.is_err() {
             self.lock.release();
         }
@@ -285,7 +315,11 @@ impl LeaseStore for SqliteStore {
         write().map_err(|error| self.error("write", error))
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.syncer.as_ref().map_or(Ok(()), Syncer::sync)
+    }
+
+    fn commit_unsynced(&mut self) -> Result<(), StoreError> {
         // What is written into a file that nobody will find again must not be acknowledged.
         let result = self.verify().and_then(|()| self.run("write", "COMMIT"));
         if result.is_err() {

@@ -58,12 +58,19 @@ impl<S> LeaseManager<S> {
     /// A lease that ran out is open at once, whether the keeper has written so or not. Time is known to the second,
     /// rounded down: within the second of its end a lease may still be its client's.
     pub(super) fn standing(&self, address: Ipv4Addr, key: &ClientKey) -> Standing {
-        let Some(held) = self.held(address) else { return Standing::Open };
-        match held.state {
-            LeaseState::Active if held.expires < self.now => Standing::Open,
-            LeaseState::Active if held.client.key == key.as_bytes() => Standing::Own,
+        // Asked several times for a packet: so nothing else of the record is unpacked.
+        let (state, expires, own) = match self.batch.at(address) {
+            Some(row) => (row.lease.state, row.lease.expires, row.lease.client.key == *key),
+            None => match self.cache.at(address) {
+                Some(record) => (record.state, record.expires, record.client.is(key)),
+                None => return Standing::Open,
+            },
+        };
+        match state {
+            LeaseState::Active if expires < self.now => Standing::Open,
+            LeaseState::Active if own => Standing::Own,
             LeaseState::Active => Standing::Anothers,
-            LeaseState::Declined | LeaseState::Conflict if held.expires > self.now => Standing::Resting,
+            LeaseState::Declined | LeaseState::Conflict if expires > self.now => Standing::Resting,
             LeaseState::Declined | LeaseState::Conflict | LeaseState::Expired | LeaseState::Released => {
                 Standing::Open
             }
@@ -72,13 +79,17 @@ impl<S> LeaseManager<S> {
 
     /// The address of a client's current or last lease on a link.
     pub(super) fn binding(&self, key: &ClientKey, link: LinkId) -> Option<Ipv4Addr> {
-        let address = match self.batch.of(key, link) {
+        let hash = self.cache.client_hash(key.as_bytes(), link);
+        let address = match self.batch.of(hash) {
             Pending::At(address) => address,
-            Pending::Untouched => self.cache.of(key, link)?.address,
+            Pending::Untouched => self.cache.of(key, hash)?.address,
         };
         // In between, the batch may have given it to somebody else.
-        let held = self.held(address)?;
-        (held.client.key == key.as_bytes() && !held.state.rests()).then_some(address)
+        let (own, state) = match self.batch.at(address) {
+            Some(row) => (row.lease.client.key == *key, row.lease.state),
+            None => self.cache.at(address).map(|record| (record.client.is(key), record.state))?,
+        };
+        (own && !state.rests()).then_some(address)
     }
 
     pub(super) fn link(&self, scope: &Scope<'_>) -> Option<LinkId> {

@@ -148,8 +148,18 @@ pub trait LeaseStore {
     /// Appends rows to the transaction.
     fn append(&mut self, rows: &[LogRow]) -> Result<(), StoreError>;
 
-    /// Makes the transaction durable. After an error it is rolled back, and nothing of it remains.
-    fn commit(&mut self) -> Result<(), StoreError>;
+    /// Commits for every reader, but not to disk yet: nothing of it may be acknowledged before [`Self::sync`]. After an error
+    /// it is rolled back, and nothing of it remains.
+    fn commit_unsynced(&mut self) -> Result<(), StoreError>;
+
+    /// Returns when everything committed so far is on disk. After an error nothing of it may be acknowledged.
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// Makes the transaction durable.
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.commit_unsynced()?;
+        self.sync()
+    }
 
     /// Gives the transaction up, if there is one.
     fn rollback(&mut self);

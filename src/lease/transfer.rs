@@ -12,7 +12,7 @@ use crate::config::model::IdentifyBy;
 
 use super::reader::{Recorded, colons};
 use super::rows::clean;
-use super::types::{Client, ClientKey, HardwareAddress, Lease, LeaseState, Timestamp};
+use super::types::{Client, ClientKey, HardwareAddress, Lease, LeaseState, ShortBytes, Timestamp};
 use super::when::{self, NEVER, Times};
 
 /// The columns, in the order of the export. Only `ip`, `expires` and one of `mac` and `client_id` must be there.
@@ -76,8 +76,8 @@ pub enum TransferError {
 pub fn write(recorded: &Recorded, times: Times) -> Cells {
     let Recorded { lease, declines } = recorded;
     let client = &lease.client;
-    let hex = |bytes: &Option<Box<[u8]>>| or_empty(bytes.as_deref(), EMPTY_HEX, colons);
-    let text = |bytes: &Option<Box<[u8]>>| or_empty(bytes.as_deref(), EMPTY_TEXT, shown);
+    let hex = |bytes: &Option<ShortBytes>| or_empty(bytes.as_deref(), EMPTY_HEX, colons);
+    let text = |bytes: &Option<ShortBytes>| or_empty(bytes.as_deref(), EMPTY_TEXT, shown);
     let nobody = client.key.as_bytes().is_empty();
     [
         lease.address.to_string(),
@@ -245,18 +245,18 @@ fn time(column: &'static str, text: &str, times: Times) -> Result<Option<Timesta
 }
 
 /// Bytes in hex: with colons or dashes between them, or without anything.
-fn hex(column: &'static str, text: &str) -> Result<Option<Box<[u8]>>, TransferError> {
+fn hex(column: &'static str, text: &str) -> Result<Option<ShortBytes>, TransferError> {
     let text = text.trim();
     match text {
         "" => return Ok(None),
-        EMPTY_HEX => return Ok(Some(Box::default())),
+        EMPTY_HEX => return Ok(Some(ShortBytes::default())),
         _ => {}
     }
     let byte = |digits: &str| {
         let plain = matches!(digits.len(), 1 | 2) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         plain.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
     };
-    let bytes: Option<Box<[u8]>> = if text.contains([':', '-']) {
+    let bytes: Option<Vec<u8>> = if text.contains([':', '-']) {
         text.split([':', '-']).map(byte).collect()
     } else {
         let whole = text.len().is_multiple_of(2);
@@ -267,10 +267,10 @@ fn hex(column: &'static str, text: &str) -> Result<Option<Box<[u8]>>, TransferEr
 }
 
 /// Text in which `\xNN` stands for a byte.
-fn unescaped(column: &'static str, text: &str) -> Result<Option<Box<[u8]>>, TransferError> {
+fn unescaped(column: &'static str, text: &str) -> Result<Option<ShortBytes>, TransferError> {
     match text {
         "" => return Ok(None),
-        EMPTY_TEXT => return Ok(Some(Box::default())),
+        EMPTY_TEXT => return Ok(Some(ShortBytes::default())),
         _ => {}
     }
     let mut bytes = Vec::with_capacity(text.len());
@@ -288,11 +288,15 @@ fn unescaped(column: &'static str, text: &str) -> Result<Option<Box<[u8]>>, Tran
         rest = after;
     }
     bytes.extend_from_slice(rest.as_bytes());
-    short(column, text, bytes.into()).map(Some)
+    short(column, text, bytes).map(Some)
 }
 
-fn short(column: &'static str, text: &str, bytes: Box<[u8]>) -> Result<Box<[u8]>, TransferError> {
-    if bytes.len() > LONGEST_FIELD { Err(bad(column, text, "at most 65,000 bytes")) } else { Ok(bytes) }
+fn short(column: &'static str, text: &str, bytes: Vec<u8>) -> Result<ShortBytes, TransferError> {
+    if bytes.len() > LONGEST_FIELD {
+        Err(bad(column, text, "at most 65,000 bytes"))
+    } else {
+        Ok(bytes.into())
+    }
 }
 
 /// Clean text; names come from the network, and a spreadsheet runs what looks like a formula.
@@ -403,7 +407,7 @@ mod tests {
         assert_eq!([shown(b"=1+1"), shown(b"-a"), shown(b"a=")], ["\\x3d1+1", "\\x2da", "a="]);
     }
 
-    fn bytes() -> impl Strategy<Value = Option<Box<[u8]>>> {
+    fn bytes() -> impl Strategy<Value = Option<ShortBytes>> {
         prop::option::of(prop::collection::vec(any::<u8>(), 0..80).prop_map(Into::into))
     }
 

@@ -7,6 +7,8 @@ use crate::config::model::IdentifyBy;
 pub use crate::protocol::HardwareAddress;
 pub use crate::protocol::hardware::hex_with_colons;
 
+pub use super::short::ShortBytes;
+
 /// Seconds since 1970 on the lease clock, which runs with the boot-time clock: a step of the wall clock does
 /// not move it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -30,7 +32,7 @@ impl Timestamp {
 /// What identifies a client on its link. The first byte says which kind of identity follows, so that a
 /// client-id never equals a hardware address by chance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientKey(Arc<[u8]>);
+pub struct ClientKey(ShortBytes);
 
 impl ClientKey {
     /// By option 61 (RFC 2132 §9.14, RFC 4361), 1 to 255 bytes.
@@ -93,17 +95,17 @@ pub struct Client {
     /// Its hardware address.
     pub hardware: HardwareAddress,
     /// Option 61 as sent.
-    pub client_id: Option<Box<[u8]>>,
+    pub client_id: Option<ShortBytes>,
     /// Option 12 as sent (or the host part of option 81); any bytes.
-    pub hostname: Option<Box<[u8]>>,
+    pub hostname: Option<ShortBytes>,
     /// The relay (giaddr) it came through.
     pub relay: Option<Ipv4Addr>,
     /// Option 82.1.
-    pub circuit_id: Option<Box<[u8]>>,
+    pub circuit_id: Option<ShortBytes>,
     /// Option 82.2.
-    pub remote_id: Option<Box<[u8]>>,
+    pub remote_id: Option<ShortBytes>,
     /// Option 60.
-    pub vendor_class: Option<Box<[u8]>>,
+    pub vendor_class: Option<ShortBytes>,
 }
 
 impl Client {

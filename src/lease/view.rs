@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::reader::{Recorded, colons, printable};
-use super::types::{LeaseState, Timestamp};
+use super::types::{LeaseState, ShortBytes, Timestamp};
 use super::when::Times;
 
 /// A lease; the empty text stands for what is not there.
@@ -48,7 +48,7 @@ impl LeaseView {
     pub fn new(recorded: &Recorded, times: Times, time: fn(Times, Timestamp) -> String) -> Self {
         let lease = &recorded.lease;
         let client = &lease.client;
-        let text = |bytes: &Option<Box<[u8]>>| bytes.as_deref().map(printable).unwrap_or_default();
+        let text = |bytes: &Option<ShortBytes>| bytes.as_deref().map(printable).unwrap_or_default();
         Self {
             ip: lease.address.to_string(),
             mac: client.hardware.to_string(),

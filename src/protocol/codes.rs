@@ -31,6 +31,11 @@ impl Codes {
         self.0 == [0; 4]
     }
 
+    /// Whether nothing is in both of them.
+    pub fn is_disjoint(self, other: Self) -> bool {
+        self.0.iter().zip(other.0).all(|(a, b)| a & b == 0)
+    }
+
     /// What is in either of them.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
@@ -70,5 +75,8 @@ mod tests {
         codes.remove(128);
         assert_eq!(codes.iter().collect::<Vec<_>>(), [0, 1, 3, 63, 64, 255]);
         assert!(codes.contains(255) && !codes.contains(128));
+        let mut other = Codes::default();
+        other.insert(128);
+        assert!(codes.is_disjoint(other) && !codes.union(other).is_disjoint(other));
     }
 }

@@ -113,12 +113,8 @@ pub fn encode(
     limit_bytes: usize,
     out: &mut Vec<u8>,
 ) -> Result<usize, EncodeError> {
-    out.clear();
     let plan = Plan::new(options.wanted, room(header, options, limit_bytes));
-    out.extend_from_slice(&fixed(header));
-    for (code, data) in options.required {
-        put(*code, data, out);
-    }
+    begin(header, options.required, out);
     if let Some(value) = plan.overload() {
         put(code::OVERLOAD, &[value], out);
     }
@@ -127,7 +123,44 @@ pub fn encode(
             put(*code, data, out);
         }
     }
-    if let Some(relay) = options.relay {
+    end(options.relay, out)?;
+    if plan.overload().is_none() {
+        return Ok(plan.omitted());
+    }
+    for (field, range) in [(Field::File, FILE), (Field::Sname, SNAME)] {
+        overload(placed(options.wanted, &plan, field), out.get_mut(range).unwrap_or_default());
+    }
+    Ok(plan.omitted())
+}
+
+/// The same with wanted options that were laid down by [`put`] before. False where the options field cannot hold them:
+/// then nothing was written, and `encode` finds other places for them.
+pub fn encode_ready(
+    header: &Header<'_>,
+    options: &Options<'_>,
+    ready: &[u8],
+    limit_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Result<bool, EncodeError> {
+    if ready.len() > room(header, options, limit_bytes).options {
+        return Ok(false);
+    }
+    begin(header, options.required, out);
+    out.extend_from_slice(ready);
+    end(options.relay, out)?;
+    Ok(true)
+}
+
+fn begin(header: &Header<'_>, required: &[(u8, &[u8])], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&fixed(header));
+    for (code, data) in required {
+        put(*code, data, out);
+    }
+}
+
+fn end(relay: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    if let Some(relay) = relay {
         put(code::RELAY_INFORMATION, relay, out);
     }
     out.push(walk::END);
@@ -137,13 +170,7 @@ pub fn encode(
     if out.len() < LEAST_BYTES {
         out.resize(LEAST_BYTES, 0);
     }
-    if plan.overload().is_none() {
-        return Ok(plan.omitted());
-    }
-    for (field, range) in [(Field::File, FILE), (Field::Sname, SNAME)] {
-        overload(placed(options.wanted, &plan, field), out.get_mut(range).unwrap_or_default());
-    }
-    Ok(plan.omitted())
+    Ok(())
 }
 
 /// What is left for the wanted options, field by field.
@@ -185,8 +212,8 @@ fn overload<'a>(options: impl Iterator<Item = (u8, &'a [u8])>, field: &mut [u8])
     }
 }
 
-/// A long option goes in pieces (RFC 3396 §4), an empty one as its code and a zero.
-fn put(code: u8, data: &[u8], out: &mut Vec<u8>) {
+/// Appends an option. A long one goes in pieces (RFC 3396 §4), an empty one as its code and a zero.
+pub fn put(code: u8, data: &[u8], out: &mut Vec<u8>) {
     let (mut piece, mut rest) = data.split_at(data.len().min(PIECE_BYTES));
     loop {
         // A piece has 255 bytes at most.

@@ -13,6 +13,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{fchownat, geteuid};
 
+use super::confinement::{self, Process};
 use crate::config::Config;
 use crate::lease;
 
@@ -50,8 +51,9 @@ pub(super) struct Privilege {
     pub(super) logger: Privileges,
 }
 
-/// Decides as whom workers run.
+/// Decides as whom workers run, and warns of what this kernel cannot do to confine them.
 pub(super) fn privilege(config: &Config, warnings: &mut Vec<String>) -> Result<Privilege, PreflightError> {
+    warnings.extend(sandbox::missing());
     if !geteuid().is_root() {
         return Ok(Privilege { worker: Privileges::Unchanged, logger: Privileges::Unchanged });
     }
@@ -158,6 +160,9 @@ fn is_private_enough(folder: &Path) -> Result<(), PreflightError> {
     }
 }
 
+/// The most that the child below can have inherited: `start` closed what its caller left open.
+const DESCRIPTORS: usize = 64;
+
 /// Checks and migrates the lease file in a child that runs as the workers do, so that main opens no database
 /// and nothing in the state folder ends up belonging to root. With `recover` a damaged one gives way to what can be read of
 /// it; what that was is returned in words.
@@ -173,7 +178,10 @@ pub(super) fn lease_file(
     let store = &config.dhcp.store;
     let pid = process::spawn(|| {
         let ready = || {
-            sandbox::apply(&privilege.worker).map_err(|error| error.to_string())?;
+            sandbox::apply(&privilege.worker)
+                // It opens what it needs after this; the standard descriptors and the channel are open.
+                .and_then(|_| sandbox::confine(&confinement::of(Process::LeaseCheck, config, DESCRIPTORS)?))
+                .map_err(|error| error.to_string())?;
             let made = if recover {
                 lease::recover(&store.path, store.durability)
             } else {

@@ -37,8 +37,12 @@ impl LeaseStore for Memory {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
+    fn commit_unsynced(&mut self) -> Result<(), StoreError> {
         self.committed.append(&mut self.pending);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -210,3 +210,28 @@ fn classless_routes_that_were_asked_for_replace_routers_and_static_routes() {
     assert_eq!(sent(None), [1, 3, 6, 15, 28, 33, 121], "it did not ask, so it may not know 121");
     assert_eq!(of_pool(&manager, FAR).select(Some(&[121])), []);
 }
+
+#[test]
+fn a_remembered_menu_is_what_would_be_selected_and_nobody_elses() {
+    let mut config = config();
+    config.dhcp.classes = vec![class("phones", json!({"domain-name": "phones.example.org"}))];
+    let manager = OptionsManager::new(&config);
+    let lists: [Option<&[u8]>; 5] =
+        [None, Some(&[]), Some(&[1, 3, 6, 15]), Some(&[15, 6, 3, 1]), Some(&[6; 300])];
+    for _ in 0..2 {
+        for place in [LAN, FAR] {
+            for classes in [&[][..], &[0]] {
+                for list in lists {
+                    let layers = manager.layers(PlaceRef::Pool(place), classes, None);
+                    let mut block = Vec::new();
+                    for (code, data) in layers.select(list) {
+                        crate::protocol::encode::put(code, data, &mut block);
+                    }
+                    let menu = manager.menu(&layers, list);
+                    assert_eq!(menu.block(), block, "{place:?} {classes:?} {list:?}");
+                    assert_eq!(menu.codes().iter().count(), layers.select(list).len());
+                }
+            }
+        }
+    }
+}

@@ -175,7 +175,7 @@ fn export_imported_elsewhere_and_exported_again_is_the_same() {
             key: ClientKey::by_client_id(&[0, 255, u8::try_from(n).unwrap()]),
             relay: (n % 2 == 0).then(|| ip("10.0.0.1")),
             circuit_id: (n % 3 == 0).then(|| b"\0\x04\r\n"[..].into()),
-            remote_id: (n % 5 == 0).then(Box::default),
+            remote_id: (n % 5 == 0).then(ShortBytes::default),
             vendor_class: Some("k\u{fc}che\u{202e}".as_bytes().into()),
             ..client(n)
         };

@@ -218,6 +218,38 @@ fn folded_log_is_pruned_but_for_the_newest_rows() {
 }
 
 #[test]
+fn log_that_is_never_short_is_pruned_all_the_same() {
+    let file = File::new();
+    let mut engine = file.manager(&lan("10.0.0.2-10.0.255.254"), Offers::private());
+    let mut now = START;
+    let mut write = || {
+        for _ in 0..3 {
+            now = now.plus(10);
+            engine.at(now, |m| {
+                for n in 0..2000_u32 {
+                    m.request(&client(n), &LAN, Ask::Selecting(Ipv4Addr::from(0x0a00_0100 + n)), &hour);
+                }
+            });
+        }
+    };
+    let mut keeper = keeper(&file);
+    let (mut written, mut steps) = (0, 0);
+    while written < 72_000 {
+        // Whenever a plan is done there are enough rows for the next.
+        if keeper.unfolded() <= 6_000 {
+            write();
+            write();
+            written += 12_000;
+        }
+        assert!(keeper.step().unwrap().more);
+        steps += 1;
+        assert!(steps < 20_000, "comes to an end");
+    }
+    let left = file.count("SELECT count(*) FROM lease_log");
+    assert!(left <= 10_000 + 12_000 + 12_000, "{left} rows are left of {written}");
+}
+
+#[test]
 fn history_beyond_its_age_goes_and_open_intervals_stay() {
     let file = File::new();
     let mut engine = file.manager(&topology(), Offers::private());

@@ -58,7 +58,7 @@ impl LeaseStore for MemoryStore {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
+    fn commit_unsynced(&mut self) -> Result<(), StoreError> {
         let rows = std::mem::take(&mut self.pending);
         if *self.fails.lock().unwrap() {
             return Err(StoreError::Full { path: "memory".into() });
@@ -68,6 +68,10 @@ impl LeaseStore for MemoryStore {
             assert_eq!(row.seq, log.len() as u64 + 1, "numbers have no gaps");
             log.push(row);
         }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 

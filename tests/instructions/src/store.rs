@@ -80,8 +80,12 @@ impl LeaseStore for NoStore {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
+    fn commit_unsynced(&mut self) -> Result<(), StoreError> {
         self.known += std::mem::take(&mut self.pending);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_echo-load");
 
@@ -96,25 +97,51 @@ fn clients_that_come_again_hold_one_address_each() {
     assert_eq!(report["window"], 50);
 }
 
-#[test]
-fn address_given_to_two_clients_is_a_duplicate() {
-    // A server with a single address.
+/// A server with the one address 10.0.0.7, which answers each packet with the type that `kind` makes of the packet's, and
+/// ends after `packets`. Returns where it listens.
+fn simple_server(
+    packets: usize,
+    mut kind: impl FnMut(u8) -> u8 + Send + 'static,
+) -> (String, JoinHandle<()>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let server = std::thread::spawn(move || {
         let mut packet = [0; 1500];
-        for _ in 0..6 {
+        for _ in 0..packets {
             let (length, peer) = socket.recv_from(&mut packet).unwrap();
             packet[0] = 2;
             packet[16..20].copy_from_slice(&[10, 0, 0, 7]);
-            // The load's first option is the type: DISCOVER becomes OFFER, REQUEST becomes ACK.
-            let kind = if packet[242] == 1 { 2 } else { 5 };
-            packet[240..256].copy_from_slice(&[53, 1, kind, 54, 4, 10, 0, 0, 1, 51, 4, 0, 0, 0, 60, 255]);
+            // The load's first option is the type.
+            let options = [53, 1, kind(packet[242]), 54, 4, 10, 0, 0, 1, 51, 4, 0, 0, 0, 60, 255];
+            packet[240..256].copy_from_slice(&options);
             socket.send_to(&packet[..length], peer).unwrap();
         }
     });
+    (address, server)
+}
+
+#[test]
+fn address_given_to_two_clients_is_a_duplicate() {
+    let (address, server) = simple_server(6, |asked| if asked == 1 { 2 } else { 5 });
     let report = report(&address, &["--count", "3", "--window", "1"]);
     server.join().unwrap();
     assert_eq!((&report["exchanges"], &report["duplicates"]), (&3.into(), &2.into()), "{report}");
     assert_eq!(report["first_error"], "10.0.0.7 was acknowledged to two clients");
+}
+
+#[test]
+fn refused_client_begins_anew() {
+    let mut requests = 0;
+    let (address, server) = simple_server(6, move |asked| {
+        requests += u32::from(asked != 1);
+        match asked {
+            1 => 2,
+            _ if requests < 3 => 6,
+            _ => 5,
+        }
+    });
+    let report = report(&address, &["--count", "1"]);
+    server.join().unwrap();
+    assert_eq!((&report["exchanges"], &report["naks"]), (&1.into(), &2.into()), "{report}");
+    assert_eq!((&report["lost"], &report["wrong"]), (&0.into(), &0.into()), "{report}");
 }

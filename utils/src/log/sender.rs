@@ -279,7 +279,7 @@ impl Log for Sender {
         };
         let Some(suppressed) = suppressed else { return };
         // Values are turned into text before the lock is taken: their code may log, too.
-        let mut facts = Facts::default();
+        let mut facts = Facts { event: Cow::Borrowed(""), fields: Vec::with_capacity(8) };
         // Only our own visitor could fail, and it never does.
         let _ = spoken.key_values().visit(&mut facts);
         if suppressed > 0 {
@@ -297,7 +297,7 @@ impl Log for Sender {
             pid: std::process::id(),
             process: Cow::Borrowed(&state.process),
             target: Cow::Borrowed(spoken.target()),
-            event: facts.event.into(),
+            event: facts.event,
             message,
             fields: facts.fields,
         };
@@ -359,9 +359,8 @@ fn with_text<R>(spoken: &log::Record, key: &'static str, work: impl FnOnce(&str)
 }
 
 /// Collects a record's key-values: the event apart, the others in order.
-#[derive(Default)]
 struct Facts<'a> {
-    event: String,
+    event: Cow<'a, str>,
     fields: Vec<Field<'a>>,
 }
 
@@ -377,7 +376,10 @@ impl Facts<'_> {
 impl<'a> VisitSource<'a> for Facts<'a> {
     fn visit_pair(&mut self, key: kv::Key<'a>, value: kv::Value<'a>) -> Result<(), kv::Error> {
         if key.as_str() == "event" {
-            self.event = value.to_string();
+            self.event = match value.to_borrowed_str() {
+                Some(event) => Cow::Borrowed(event),
+                None => Cow::Owned(value.to_string()),
+            };
         } else if self.fields.len() < MAX_FIELDS {
             let mut kind = Kind { literal: false };
             let _ = value.visit(&mut kind);

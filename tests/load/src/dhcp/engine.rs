@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 const TIMEOUT: u64 = 1_000_000_000;
 /// After this many packets without an answer the exchange is lost.
 const TRIES: u8 = 5;
+/// A refused client begins anew (RFC 2131 §3.1, step 6) as often as this; then its exchange is lost. Servers that do not
+/// hold what they offer refuse many clients when many ask at once.
+const RESTARTS: u8 = 50;
 /// How often slots are looked through for one that waits too long; also how long a receive may block.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 const LOOK_NANOS: u64 = 50_000_000;
@@ -97,6 +100,7 @@ struct Slot {
     lease: Lease,
     phase: Phase,
     tries: u8,
+    restarts: u8,
     /// When the exchange was due.
     begun: u64,
     /// When this phase's packet was first sent.
@@ -121,6 +125,7 @@ impl Engine {
             lease: Lease::default(),
             phase: Phase::Idle,
             tries: 0,
+            restarts: 0,
             begun: 0,
             asked: 0,
             sent: 0,
@@ -213,6 +218,7 @@ impl Engine {
         slot.lease = lease;
         slot.phase = if flow == Flow::Renew { Phase::Renew } else { Phase::Discover };
         slot.begun = due;
+        slot.restarts = 0;
         self.ask(number, now, tally);
     }
 
@@ -335,7 +341,7 @@ impl Engine {
             Err(Fault::Nak) => {
                 tally.naks += 1;
                 tally.note(|| format!("NAK to client {}", slot.client));
-                self.end(number);
+                self.refused(number, now, tally);
                 return;
             }
             Err(fault) => {
@@ -356,6 +362,23 @@ impl Engine {
         }
         tally.done(now, now.saturating_sub(slot.begun));
         self.end(number);
+    }
+
+    /// A client whose choice is refused asks for another offer; one that renews has no lease any more.
+    fn refused(&mut self, number: u16, now: u64, tally: &mut Tally) {
+        let Some(slot) = self.slots.get_mut(usize::from(number)) else { return };
+        if slot.phase == Phase::Renew {
+            self.end(number);
+        } else if slot.restarts < RESTARTS {
+            slot.restarts += 1;
+            slot.xid = slot.xid.wrapping_add(1 << 16);
+            slot.lease = Lease::default();
+            slot.phase = Phase::Discover;
+            self.ask(number, now, tally);
+        } else {
+            tally.lost += 1;
+            self.end(number);
+        }
     }
 
     fn select(&mut self, number: u16, offer: &Message, now: u64, tally: &mut Tally) {
