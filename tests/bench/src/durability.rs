@@ -42,13 +42,14 @@ pub(crate) fn run(bench: &Bench, book: &mut Book) -> anyhow::Result<()> {
     }
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let words = child.stderr.take().context("strace has no stderr")?;
-    let attached =
-        BufReader::new(words).lines().map_while(Result::ok).filter(|line| line.contains("attached"));
-    let attached = attached.take(workers.len()).count();
+    // Kept open to the end: strace ends where nobody listens.
+    let mut lines = BufReader::new(words).lines().map_while(Result::ok);
+    let attached = lines.by_ref().filter(|line| line.contains("attached")).take(workers.len()).count();
     let report = relay.dhcp(&["--window", "64", "--seconds", "2"]);
     let threads = workers.iter().flat_map(|worker| threads(*worker)).collect();
     let _ = kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT);
     let _ = child.wait();
+    drop(lines);
     if attached < workers.len() {
         bail!("strace could not attach to the workers");
     }
