@@ -1,6 +1,6 @@
 //! The documentation cannot rot: every path, test and command that it names exists, its tables of keys hold what the
 //! program says, docs/events.md, docs/options.md and docs/metrics.md are what the tables of events, of DHCP options and of metrics make of
-//! them.
+//! them, and so are the tables of the sandbox in docs/security.md.
 //!
 //! `ECHO_DAEMON_BLESS=1 cargo test --test docs` writes these anew.
 
@@ -12,10 +12,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use daemon_utils::sandbox::Call;
 use echo_daemon::config::{Config, ConfigManager, Report, Sources};
 use echo_daemon::events::Event;
 use echo_daemon::protocol::options::{OptionValue, table};
 use echo_daemon::stats::{Counter, Gauge, Histogram, families};
+use echo_daemon::supervisor::confinement::TABLE;
+use echo_daemon::supervisor::confinement::calls::{DEADLY, GROUPS, Group};
 
 /// Folders at the root of the repository: a word in backquotes that begins with one is a path.
 const FOLDERS: [&str; 7] = ["src/", "utils/", "tests/", "docs/", "config/", "scripts/", "fuzz/"];
@@ -245,6 +248,52 @@ fn check_or_bless(name: &str, page: &str) {
 #[test]
 fn page_of_events_is_what_the_table_says() {
     check_or_bless("docs/events.md", &events_page());
+}
+
+/// What stands between two marks of docs/security.md, as the table of `src/supervisor/confinement` makes it.
+fn sandbox_tables() -> String {
+    let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join("; ") };
+    let mut page =
+        String::from("| process | user | files | system calls | limits |\n|---|---|---|---|---|\n");
+    for row in TABLE {
+        let user = if row.stays_root { "uid 0" } else { "`daemon.user`" };
+        let files = list(row.files.iter().map(|place| place.words().to_owned()).collect());
+        let group = |group: &&Group| match group.condition {
+            "" => group.name.to_owned(),
+            condition => format!("{} {condition}", group.name),
+        };
+        let calls = list(row.calls.iter().map(group).collect());
+        let bounds = list(row.bounds.iter().map(|bound| bound.words()).collect());
+        writeln!(page, "| {} | {user} | {files} | {calls} | {bounds} |", row.name).unwrap();
+    }
+    page.push_str("\n| group | system calls |\n|---|---|\n");
+    for group in GROUPS.into_iter().chain([&DEADLY]) {
+        let old: BTreeSet<&str> = group.old_calls.iter().map(Call::name).collect();
+        let call = |call: &Call| {
+            let only: Vec<&str> = call.only.iter().map(|when| when.words).collect();
+            let only = if only.is_empty() { String::new() } else { format!(" ({})", only.join(", ")) };
+            let mark = if old.contains(call.name()) { "\\*" } else { "" };
+            format!("{}{mark}{only}", call.name())
+        };
+        let calls: Vec<String> = group.all().map(call).collect();
+        writeln!(page, "| {} | {} |", group.name, calls.join(", ")).unwrap();
+    }
+    page
+}
+
+#[test]
+fn page_of_security_shows_the_sandbox_as_the_table_says() {
+    const MARKS: (&str, &str) = ("<!-- sandbox -->\n", "<!-- end of sandbox -->\n");
+    // The lists of other architectures are shorter.
+    if !cfg!(target_arch = "x86_64") {
+        eprintln!("skipped: docs/security.md shows the lists of x86-64");
+        return;
+    }
+    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let (before, rest) = page.split_once(MARKS.0).expect("no first mark");
+    let (_, after) = rest.split_once(MARKS.1).expect("no second mark");
+    let page = [before, MARKS.0, &sandbox_tables(), MARKS.1, after].concat();
+    check_or_bless("docs/security.md", &page);
 }
 
 const OPTIONS_HEAD: &str = "\

@@ -67,8 +67,9 @@ async fn show(
             .collect::<Result<_, _>>()?,
     };
     let (config, shared) = (Arc::clone(&state.config), state.shared);
+    let served = state.served.clone();
     let named = question.interface.is_some();
-    let work = move || copied(shared, |knowledge| dry_run(config, &question, knowledge));
+    let work = move || copied(shared, |knowledge| dry_run(config, served, &question, knowledge));
     state.study.run(READ_WITHIN, work).await?.map(Json).map_err(|error| match error {
         DryRunError::Store(error) => store_problem(&error),
         DryRunError::NoInterface(_) if named => {
@@ -78,7 +79,6 @@ async fn show(
         DryRunError::Off | DryRunError::NoInterface(_) => {
             Problem::new(StatusCode::CONFLICT, one_line(&error.to_string()))
         }
-        DryRunError::Interfaces(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     })
 }
 

@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::config::{Config, Loaded};
+use crate::dhcp::InterfaceInfo;
 use crate::stats::{PoolPlace, PoolSnapshot, Shared, Slot, StatsCollector};
 
 pub use access::{Owner, Peer};
@@ -64,6 +65,8 @@ pub struct State {
     pub collector: Arc<StatsCollector>,
     /// What is served where.
     pub endpoints: Vec<Endpoint>,
+    /// The DHCP interfaces that are served; where they change, the process is replaced.
+    pub served: Vec<InterfaceInfo>,
     /// The bearer token that writing over TCP needs.
     pub token: Option<String>,
     /// Whom the control socket belongs to.

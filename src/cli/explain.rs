@@ -10,7 +10,7 @@ use clap::Args;
 use super::leases::explained;
 use super::{Invocation, Outcome, style, table};
 use crate::dhcp::explain::Explanation;
-use crate::dhcp::{DryRunError, Knowledge, Question, dry_run, question};
+use crate::dhcp::{DryRunError, Knowledge, Question, dry_run, question, served_interfaces};
 use crate::lease::Offers;
 use crate::supervisor::{say, settings};
 
@@ -44,7 +44,10 @@ pub(super) fn run(invocation: &Invocation, args: &ExplainArgs) -> Outcome {
     };
     let config = Arc::new(config);
     let knowledge = Knowledge { offers: Offers::private(), probes: None };
-    let explanation = dry_run(Arc::clone(&config), &question, knowledge).map_err(|error| match error {
+    let interfaces =
+        served_interfaces(&config).map_err(|error| format!("could not list the interfaces: {error}"))?;
+    let explained_or_not = dry_run(Arc::clone(&config), interfaces, &question, knowledge);
+    let explanation = explained_or_not.map_err(|error| match error {
         DryRunError::Store(error) => explained(&config, &error),
         other => other.to_string(),
     })?;

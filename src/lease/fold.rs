@@ -211,7 +211,9 @@ pub(super) fn prune(
     if target < pruned_to + FEWEST_PRUNED {
         return Ok(false);
     }
-    let to = target.min(pruned_to + portion.rows as u64);
+    let to = pruned_to + portion.rows as u64;
+    // The rest goes too where it would be too little for another step.
+    let to = if to + FEWEST_PRUNED > target { target } else { to };
     store.begin()?;
     let began = Instant::now();
     let pruned = store

@@ -161,14 +161,14 @@ impl Keeper {
         let unfolded = self.unfolded();
         let idle = self.is_idle();
         if self.plan.is_some() {
-            step.more |= self.fold_step()?;
+            step.more |= self.fold_step()? || self.may_prune;
         } else if self.may_prune {
             // Before the next plan is begun: else a log that never gets shorter than LONG_LOG would keep every row.
             let aim = if idle { HOLD_WHEN_IDLE } else { HOLD };
             self.may_prune = prune(&mut self.store, self.known, &mut self.pruning, aim)?;
             step.more |= self.may_prune || unfolded > LONG_LOG;
         } else if unfolded > LONG_LOG || (unfolded > 0 && idle) {
-            step.more |= self.fold_step()?;
+            step.more |= self.fold_step()? || self.may_prune;
         } else {
             self.walk_step(now, moment)?;
         }

@@ -13,6 +13,7 @@ use nix::unistd::{Pid, getpid};
 
 use super::Supervisor;
 use super::children::{Child, State};
+use super::confinement::{self, Process};
 use super::job::Job;
 use super::settings::{self, InForce};
 use super::sockets::Sockets;
@@ -94,7 +95,7 @@ impl Supervisor {
     }
 
     /// Makes a worker of the forked copy of main. The order matters: descriptors while main's tables are
-    /// whole, privileges before PDEATHSIG (which setuid(2) clears).
+    /// whole, privileges before PDEATHSIG (which setuid(2) clears), that before the calls for it are taken away.
     fn enter(
         &self,
         kind: Kind,
@@ -111,7 +112,11 @@ impl Supervisor {
         let job = Job::inherit(self, kind, inheritance)?;
         let mut keep = job.descriptors();
         keep.push(context.channel.as_fd());
+        // The standard ones stay open too.
+        let descriptors = keep.len() + 3;
         if kind == Kind::Logger {
+            // Below it nothing can be made but files.
+            logger::make_folders(&context.config);
             // It must not hold the end that others write to, or it would never see their end.
             process::keep_only(&keep)?;
             sender::forget();
@@ -135,6 +140,8 @@ impl Supervisor {
         if kind != Kind::Logger {
             process::die_with_parent(main)?;
         }
+        let to = confinement::of(Process::Worker(kind), &context.config, descriptors);
+        sandbox::confine(&to.map_err(io::Error::other)?).map_err(io::Error::other)?;
         Ok(job)
     }
 }

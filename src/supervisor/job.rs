@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::Supervisor;
 use super::birth::Inheritance;
 use crate::api::{Endpoint, Owner};
+use crate::dhcp::InterfaceInfo;
 use crate::workers::{self, Context, Kind};
 
 /// A worker's own descriptors (copies, so that main's can be closed in the child) and what else it needs.
@@ -54,6 +55,10 @@ impl Job {
                     sockets.control.as_ref().ok_or_else(|| io::Error::other("no control socket"))?;
                 let endpoint =
                     |(service, address): (&str, String)| Endpoint { service: service.to_owned(), address };
+                let served = |name: &String| {
+                    let listener = sockets.dhcp.iter().find(|listener| listener.interface.name == *name)?;
+                    Some(InterfaceInfo::from(&listener.interface))
+                };
                 Self::Api(workers::api::Inputs {
                     control: control.1.try_clone()?,
                     owner: owner(&control.0),
@@ -66,6 +71,8 @@ impl Job {
                         .absolute_file()
                         .map(|file| file.display().to_string()),
                     endpoints: sockets.endpoints().into_iter().map(endpoint).collect(),
+                    // In the order of the configuration, where the first one is the usual one.
+                    served: inheritance.in_force.config.dhcp.interfaces.iter().filter_map(served).collect(),
                 })
             }
         })

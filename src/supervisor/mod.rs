@@ -7,6 +7,7 @@
 //! | `preflight` | what is checked while the user still sees it: identity, folders, lease file, logs |
 //! | `sockets` | every socket |
 //! | `birth`, `job` | the fork of a worker, what each kind inherits |
+//! | [`confinement`] | what each process may do once it is born |
 //! | `children` | the table of workers, the back-off |
 //! | `transition` | from one generation to the next |
 //! | `run` | the loop |
@@ -19,6 +20,7 @@
 mod announce;
 mod birth;
 mod children;
+pub mod confinement;
 mod job;
 mod notify;
 mod preflight;

@@ -3,16 +3,19 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use daemon_utils::channel::{Channel, MAX_MESSAGE, Received};
+use daemon_utils::log::sender;
 use daemon_utils::process::{self, Exit};
 use daemon_utils::sandbox::{self, Identity, Privileges};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{fchownat, geteuid, getpid};
 
+use super::confinement::{self, Process};
 use crate::config::Config;
 use crate::config::model::Durability;
 use crate::lease::{self, StoreError};
@@ -51,8 +54,9 @@ pub(super) struct Privilege {
     pub(super) logger: Privileges,
 }
 
-/// Decides as whom workers run.
+/// Decides as whom workers run, and warns of what this kernel cannot do to confine them.
 pub(super) fn privilege(config: &Config, warnings: &mut Vec<String>) -> Result<Privilege, PreflightError> {
+    warnings.extend(sandbox::missing());
     if !geteuid().is_root() {
         return Ok(Privilege { worker: Privileges::Unchanged, logger: Privileges::Unchanged });
     }
@@ -159,6 +163,9 @@ fn is_private_enough(folder: &Path) -> Result<(), PreflightError> {
     }
 }
 
+/// What the child below may have open: little, since it closes what it inherits.
+const DESCRIPTORS: usize = 64;
+
 /// Checks and migrates the lease file in a child that runs as the workers do, so that main opens no database
 /// and nothing in the state folder ends up belonging to root. With `recover` a damaged one gives way to what can be read of
 /// it; what that was is returned in words.
@@ -189,8 +196,15 @@ pub(super) fn with_lease_file(
     let (store, parent) = (&config.dhcp.store, getpid());
     let pid = process::spawn(|| {
         let ready = || {
+            // A daemon that runs has more open than the limit below leaves room for.
+            process::keep_only(&[childs.as_fd()]).map_err(|error| error.to_string())?;
+            sender::forget();
             sandbox::apply(&privilege.worker).map_err(|error| error.to_string())?;
             process::die_with_parent(parent).map_err(|error| error.to_string())?;
+            // It opens what it needs after this; the standard descriptors and the channel are open.
+            confinement::of(Process::LeaseCheck, config, DESCRIPTORS)
+                .and_then(|to| sandbox::confine(&to))
+                .map_err(|error| error.to_string())?;
             work(&store.path, store.durability).map_err(|error| error.to_string())
         };
         let (code, words) = match ready() {

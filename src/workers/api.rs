@@ -24,6 +24,7 @@ use crate::api::desk::Desk;
 use crate::api::reload::Reloads;
 use crate::api::{Endpoint, Owner, Peer, State, events, pool_places, router};
 use crate::config::Loaded;
+use crate::dhcp::InterfaceInfo;
 use crate::event;
 use crate::stats::{Counter, StatsCollector, TICK};
 
@@ -44,6 +45,8 @@ pub struct Inputs {
     pub config_file: Option<String>,
     /// What the daemon serves where.
     pub endpoints: Vec<Endpoint>,
+    /// The DHCP interfaces among that.
+    pub served: Vec<InterfaceInfo>,
 }
 
 /// Threads for work that waits for a disk.
@@ -78,6 +81,7 @@ async fn serve(context: &Context, inputs: Inputs) -> io::Result<()> {
             subject::of(&context.config, pool_places(&context.config)),
         )),
         endpoints: inputs.endpoints,
+        served: inputs.served,
         token: inputs.token,
         loaded: inputs.loaded,
         config_file: inputs.config_file,

@@ -1,7 +1,10 @@
 //! The logger process: ties the collector of `daemon_utils` to main's orders, the configuration and the
 //! counters. It reads no packet and no database; it ends when the last process that could log is gone.
 
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use daemon_utils::log::collector::{self, Command, Control, Counters, Start, Told};
 use daemon_utils::log::text::TextFormat;
@@ -34,10 +37,14 @@ pub fn run(context: &Context, socket: OwnedFd, console: bool) -> Result<(), Stri
         total: &total,
     };
     let limits = limits(&context.config, context.shared);
-    let mut orders = Orders { context, limits, text: TextFormat::default() };
+    let folders = Folders::of(&context.config);
+    let mut orders = Orders { context, limits, text: TextFormat::default(), folders, shut_out: false };
     collector::run(socket, outputs, Start::Standby, &mut orders, counters)
-        .map(drop)
-        .map_err(|errno| format!("could not collect log records: {errno}"))
+        .map_err(|errno| format!("could not collect log records: {errno}"))?;
+    if orders.shut_out {
+        return Err("another folder has taken the place of the log's: another logger opens it".to_owned());
+    }
+    Ok(())
 }
 
 /// The outputs that a configuration asks for. `console`: also where the configuration does not (foreground).
@@ -63,6 +70,18 @@ pub fn outputs(config: &Config, console: bool) -> OutputsConfig {
     }
 }
 
+/// Makes the last folder of each log file where it is missing: the logger itself may make none any more. What goes wrong shows
+/// when the file is opened.
+pub fn make_folders(config: &Config) {
+    Outputs::make_folders(&outputs(config, false));
+}
+
+/// The folders of the log files.
+pub fn folders(config: &Config) -> impl Iterator<Item = &Path> {
+    let json = config.logging.json.enabled.then_some(&config.logging.json.file);
+    [&config.logging.log_file].into_iter().chain(json).filter_map(|file| file.parent())
+}
+
 /// How often each event is logged, by all processes together.
 pub fn limits(config: &Config, shared: Shared) -> Limits {
     let limit = |event: &Event| match config.logging.rate_limits.get(event.id()) {
@@ -78,11 +97,33 @@ pub fn level_of(event: &str) -> Level {
     found.map_or(Event::LogEventsSuppressed.level(), |event| event.level())
 }
 
+/// The folders as they were when the logger was born. It is confined to these: one that takes the place of another is closed
+/// to it.
+struct Folders(Vec<(PathBuf, Option<(u64, u64)>)>);
+
+impl Folders {
+    fn of(config: &Config) -> Self {
+        Self(folders(config).map(|path| (path.to_owned(), identity(path))).collect())
+    }
+
+    fn are_the_same(&self) -> bool {
+        self.0.iter().all(|(path, then)| identity(path) == *then)
+    }
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
 /// Main's orders as the collector's commands.
 struct Orders<'a> {
     context: &'a Context,
     limits: Limits,
     text: TextFormat,
+    folders: Folders,
+    /// It leaves, so that another one is born for the folders that are there now.
+    shut_out: bool,
 }
 
 impl Control for Orders<'_> {
@@ -97,7 +138,13 @@ impl Control for Orders<'_> {
                 // A broken channel tells nothing any more, either.
                 Ok(Heard::MainGone) | Err(_) => return Told::Gone,
                 Ok(Heard::Order(Order::Begin)) => return Told::Command(Command::Begin),
-                Ok(Heard::Order(Order::Reopen)) => return Told::Command(Command::Reopen),
+                Ok(Heard::Order(Order::Reopen)) if self.folders.are_the_same() => {
+                    return Told::Command(Command::Reopen);
+                }
+                Ok(Heard::Order(Order::Reopen)) => {
+                    self.shut_out = true;
+                    return Told::Command(Command::Finish);
+                }
                 Ok(Heard::Order(Order::Quiesce)) => return Told::Command(Command::Finish),
                 Ok(Heard::Order(Order::Stop)) => return Told::Command(Command::Stop),
                 Ok(Heard::Order(Order::Verdict(..))) => {}
@@ -106,7 +153,10 @@ impl Control for Orders<'_> {
     }
 
     fn stopped_reading(&mut self) {
-        self.context.say(&Word::Quiet);
+        // Who leaves unasked is replaced.
+        if !self.shut_out {
+            self.context.say(&Word::Quiet);
+        }
     }
 
     fn remember(&mut self, record: &Record<'_>) {

@@ -8,6 +8,7 @@ pub mod crowd;
 pub mod dhcp;
 pub mod echo;
 pub mod http;
+pub mod inject;
 pub mod lab;
 pub mod log;
 pub mod netns;

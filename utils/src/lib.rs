@@ -16,7 +16,7 @@
 //! | [`socket`] | listening, datagram and packet sockets, batches, interface changes |
 //! | [`shm`] | the shared mapping of atomics |
 //! | [`state_file`] | small files that main keeps in a folder which others may write to |
-//! | [`sandbox`] | users, capabilities, `no_new_privs` |
+//! | [`sandbox`] | users, capabilities, `no_new_privs`, Landlock, seccomp, resource limits |
 //! | [`log`] | log frames, their transport, the outputs and their rotation |
 
 pub mod channel;

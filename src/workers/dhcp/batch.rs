@@ -32,10 +32,21 @@ pub(super) struct Batch {
 /// What has become of one part of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Worked {
-    /// They may leave: what they promise is on disk.
+    /// They may leave, unless `unsynced`: what they promise is on disk.
     pub(super) replies: Vec<Reply>,
     /// Places of the packets that have to wait for a probe, and for which.
     pub(super) parked: Vec<(usize, Park)>,
+    /// Where the replies must wait for the disk: when the commit began.
+    pub(super) unsynced: Option<Instant>,
+}
+
+/// How a part of a batch is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commit {
+    /// To disk.
+    Synced,
+    /// For all who read; somebody else waits for the disk.
+    Unsynced,
 }
 
 /// A batch in its two parts. What promises nothing goes first: an OFFER does not wait for the disk, and while the disk
@@ -55,6 +66,9 @@ impl<'a> Parts<'a> {
         parts.into_iter().filter(|(_, part)| !part.is_empty())
     }
 }
+
+/// The outcomes by place, and where they must wait for the disk, when the commit began.
+type Decided = (Vec<(usize, Outcome)>, Option<Instant>);
 
 /// A packet that has been accepted, and which datagram it was.
 pub(super) struct Accepted<'a> {
@@ -161,9 +175,10 @@ impl Batch {
 
     /// Works through a part of a batch: the replies that may leave, and which datagrams have to wait for a probe. Where the
     /// lease file fails, the whole part is dropped: its clients ask again.
-    pub(super) fn work(&mut self, access: Access, part: &[Accepted<'_>]) -> Worked {
-        let mut worked = Worked::default();
-        for (place, outcome) in self.decide(access, part) {
+    pub(super) fn work(&mut self, access: Access, part: &[Accepted<'_>], commit: Commit) -> Worked {
+        let (outcomes, unsynced) = self.decide(access, part, commit);
+        let mut worked = Worked { unsynced, ..Worked::default() };
+        for (place, outcome) in outcomes {
             match outcome {
                 Outcome::Park(park) => worked.parked.push((place, park)),
                 outcome => worked.replies.extend(self.account.settle(outcome)),
@@ -173,16 +188,16 @@ impl Batch {
     }
 
     /// The outcomes of a part, committed.
-    fn decide(&mut self, access: Access, part: &[Accepted<'_>]) -> Vec<(usize, Outcome)> {
+    fn decide(&mut self, access: Access, part: &[Accepted<'_>], commit: Commit) -> Decided {
         let writes = access == Access::Write;
         if !(writes && self.rests()) {
-            match self.decide_with(access, part) {
-                Ok(outcomes) => {
+            match self.decide_with(access, part, commit) {
+                Ok(decided) => {
                     if writes && self.store_failed.take().is_some() {
                         self.be_patient(PATIENCE);
                         self.account.store_recovered();
                     }
-                    return outcomes;
+                    return decided;
                 }
                 Err(error) if writes => self.store_fails(&error),
                 Err(error) => self.account.store_failed(&error),
@@ -191,7 +206,7 @@ impl Batch {
         for _ in part {
             self.account.not_stored();
         }
-        Vec::new()
+        (Vec::new(), None)
     }
 
     fn store_fails(&mut self, error: &StoreError) {
@@ -223,7 +238,8 @@ impl Batch {
         &mut self,
         access: Access,
         accepted: &[Accepted<'_>],
-    ) -> Result<Vec<(usize, Outcome)>, StoreError> {
+        commit: Commit,
+    ) -> Result<Decided, StoreError> {
         let mut left_out = HashSet::new();
         loop {
             let started = Instant::now();
@@ -232,13 +248,16 @@ impl Batch {
             match self.handle_all(accepted, &left_out) {
                 Ok(outcomes) => {
                     let handled = Instant::now();
-                    self.leases.commit()?;
-                    if access == Access::Write {
+                    let unsynced = match commit {
+                        Commit::Unsynced => self.leases.commit_unsynced()?.then_some(handled),
+                        Commit::Synced => self.leases.commit().map(|()| None)?,
+                    };
+                    if access == Access::Write && unsynced.is_none() {
                         self.account.committed(handled.elapsed());
                     }
                     self.account.stage(Histogram::StageBegin, begun.saturating_duration_since(started));
                     self.account.stage(Histogram::StageHandle, handled.saturating_duration_since(begun));
-                    return Ok(outcomes);
+                    return Ok((outcomes, unsynced));
                 }
                 Err(place) => {
                     self.leases.abort();

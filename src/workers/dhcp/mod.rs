@@ -10,7 +10,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `batch`, `send`, `account` | from datagrams to committed replies · their sending · counters and log lines |
+//! | `batch`, `disk`, `send`, `account` | from datagrams to committed replies · the fsync of a large batch · their sending · counters and log lines |
 //! | `checker`, `parked`, `prober`, `ahead` | the conflict check: its steps · packets that wait · the wire · addresses probed ahead |
 //!
 //! Several workers share the sockets, the offers and the lease file; none knows of the others. When the lease
@@ -21,6 +21,7 @@ mod ahead;
 mod answerers;
 mod batch;
 mod checker;
+mod disk;
 mod parked;
 mod prober;
 mod send;
@@ -43,8 +44,9 @@ use crate::lease::{Access, EngineSettings, LeaseManager, Offers, Probes, SqliteS
 use crate::stats::{Counter, Gauge, Slot};
 
 use account::Account;
-use batch::{Batch, Worked};
+use batch::{Batch, Commit, Worked};
 use checker::Checker;
+use disk::{Disk, Promised};
 use parked::Owned;
 use prober::Prober;
 use send::Sender;
@@ -77,6 +79,7 @@ pub struct Inputs {
 /// Serves until main says otherwise. Errors: what keeps it from serving at all.
 pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
     let Inputs { sockets, packet, arp, icmp } = inputs;
+    let sockets: Arc<[(Interface, OwnedFd)]> = sockets.into();
     let probes = Probes::new(Region::Probes.of(context.shared));
     let prober = Prober::new(sockets.iter().map(|(interface, _)| interface), arp, icmp, probes);
     let mut worker = Worker::open(context, &sockets, packet, prober, probes)?;
@@ -109,6 +112,7 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
         if leaving {
             worker.resume(&sockets, woken.answers, leaving);
             if worker.checker.is_idle() {
+                worker.disk = None;
                 context.say(&Word::Quiet);
                 return Ok(());
             }
@@ -118,7 +122,7 @@ pub fn run(context: &Context, inputs: Inputs) -> Result<(), String> {
             continue;
         }
         let resumed = worker.resume(&sockets, woken.answers, leaving);
-        let busy = worker.serve(&sockets) || resumed;
+        let busy = worker.serve(&sockets)? || resumed;
         if !busy {
             worker.follow();
         }
@@ -186,6 +190,8 @@ struct Worker {
     inbox: DatagramBatch,
     batch: Batch,
     sender: Sender,
+    /// None where a lease need not survive a loss of power: then nothing waits for the disk.
+    disk: Option<Disk>,
     checker: Checker,
     /// When the other writers were last followed.
     followed: Option<Instant>,
@@ -200,7 +206,7 @@ struct Worker {
 impl Worker {
     fn open(
         context: &Context,
-        sockets: &[(Interface, OwnedFd)],
+        sockets: &Arc<[(Interface, OwnedFd)]>,
         packet: Option<OwnedFd>,
         prober: Prober,
         probes: Probes,
@@ -210,6 +216,7 @@ impl Worker {
         let store = &config.dhcp.store;
         let store = SqliteStore::open(&store.path, store.durability).map_err(|error| error.to_string())?;
         let clock = store.clock().map_err(|error| error.to_string())?;
+        let syncer = store.syncer();
         let settings = EngineSettings { reserved: own_addresses(sockets), ..EngineSettings::new(config) };
         let offers = Offers::new(Region::Offers.of(context.shared));
         let leases = LeaseManager::open(Arc::clone(&topology), settings, store, offers)
@@ -219,11 +226,20 @@ impl Worker {
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
         let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates)
             .with_means(prober.means());
-        let account = Account::new(context.slot, context.shared, Arc::clone(config), rates);
+        let account = || Account::new(context.slot, context.shared, Arc::clone(config), rates);
+        let start = |syncer| -> std::io::Result<Disk> {
+            let packet = packet.as_ref().map(OwnedFd::try_clone).transpose()?;
+            let sender = Sender::new(BATCH, packet);
+            Disk::start(disk::Means { syncer, sockets: Arc::clone(sockets), sender, account: account() })
+        };
+        let disk = syncer.map(start).transpose();
+        let disk =
+            disk.map_err(|error| format!("could not start the thread that waits for the disk: {error}"))?;
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
-            batch: Batch::new(pipeline, leases, clock, account),
+            batch: Batch::new(pipeline, leases, clock, account()),
             sender: Sender::new(BATCH, packet),
+            disk,
             checker: Checker::new(prober, probes, config.dhcp.conflict_check.timeout, context.index == 0),
             followed: None,
             looked: None,
@@ -233,7 +249,8 @@ impl Worker {
     }
 
     /// Takes one batch from each socket that has something; whether there was anything.
-    fn serve(&mut self, sockets: &[(Interface, OwnedFd)]) -> bool {
+    /// Errors: what this worker cannot go on without.
+    fn serve(&mut self, sockets: &[(Interface, OwnedFd)]) -> Result<bool, String> {
         let mut worked = false;
         for (socket, ((interface, fd), pause)) in sockets.iter().zip(&mut self.pauses).enumerate() {
             let received = Instant::now();
@@ -248,10 +265,19 @@ impl Worker {
                     let long = batch::long_ones(&self.inbox);
                     let parts = self.batch.accept(&self.inbox, &long, interface.index);
                     for (access, part) in parts.each() {
-                        let Worked { replies, parked } = self.batch.work(access, part);
-                        let sending = Instant::now();
-                        let failed = self.sender.send(fd.as_fd(), &replies);
-                        self.batch.account.sent(&replies, &failed, received, sending);
+                        let disk = self.disk.as_ref().filter(|disk| disk.takes(part.len()));
+                        let commit = if disk.is_some() { Commit::Unsynced } else { Commit::Synced };
+                        let Worked { replies, parked, unsynced } = self.batch.work(access, part, commit);
+                        match (disk, unsynced) {
+                            (Some(disk), Some(committing)) => {
+                                disk.hand_over(Promised { replies, socket, received, committing })?;
+                            }
+                            _ => {
+                                let sending = Instant::now();
+                                let failed = self.sender.send(fd.as_fd(), &replies);
+                                self.batch.account.sent(&replies, &failed, received, sending);
+                            }
+                        }
                         for (place, park) in parked {
                             if let Some(packet) = owned(&self.inbox, place, socket, received) {
                                 self.checker.park(packet, park, &mut self.batch);
@@ -266,7 +292,7 @@ impl Worker {
                 }
             }
         }
-        worked
+        Ok(worked)
     }
 
     /// Handles the packets once more whose probe is over; whether there were any. What has to wait again is dropped where
@@ -290,7 +316,7 @@ impl Worker {
                 let packets: Vec<Packet<'_>> = packets.collect();
                 let received = some.iter().map(|owned| owned.received).min();
                 for (access, part) in self.batch.accept_again(&packets).each() {
-                    let Worked { replies, parked } = self.batch.work(access, part);
+                    let Worked { replies, parked, .. } = self.batch.work(access, part, Commit::Synced);
                     let sending = Instant::now();
                     let failed = self.sender.send(fd.as_fd(), &replies);
                     self.batch.account.sent(&replies, &failed, received.unwrap_or(sending), sending);

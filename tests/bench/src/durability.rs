@@ -42,17 +42,19 @@ pub(crate) fn run(bench: &Bench, book: &mut Book) -> anyhow::Result<()> {
     }
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let words = child.stderr.take().context("strace has no stderr")?;
-    let attached =
-        BufReader::new(words).lines().map_while(Result::ok).filter(|line| line.contains("attached"));
-    let attached = attached.take(workers.len()).count();
+    // Kept open to the end: strace ends where nobody listens.
+    let mut lines = BufReader::new(words).lines().map_while(Result::ok);
+    let attached = lines.by_ref().filter(|line| line.contains("attached")).take(workers.len()).count();
     let report = relay.dhcp(&["--window", "64", "--seconds", "2"]);
+    let threads = workers.iter().flat_map(|worker| threads(*worker)).collect();
     let _ = kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT);
     let _ = child.wait();
+    drop(lines);
     if attached < workers.len() {
         bail!("strace could not attach to the workers");
     }
     report?;
-    let verdict = Verdict::of(&fs::read_to_string(&file)?);
+    let verdict = Verdict::of(&fs::read_to_string(&file)?, &threads);
     for (name, count) in
         [("acks", verdict.acks), ("syncs", verdict.syncs), ("acks_before_sync", verdict.early)]
     {
@@ -60,6 +62,12 @@ pub(crate) fn run(bench: &Bench, book: &mut Book) -> anyhow::Result<()> {
     }
     drop(server);
     Ok(())
+}
+
+/// Each thread of a process, with the process.
+fn threads(pid: i32) -> Vec<(String, String)> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), pid.to_string())).collect()
 }
 
 /// What the kernel says of a process: `proc_pid_status(5)`.

@@ -8,7 +8,11 @@ use anyhow::anyhow;
 use plotters::prelude::*;
 use std::path::Path;
 
-const SIZE: (u32, u32) = (840, 460);
+/// In pixels: all of it, the plot of it, and where the names of the lines begin.
+const SIZE: (u32, u32) = (960, 460);
+const PLOT_WIDTH: u32 = 710;
+const FIRST_NAME: i32 = 60;
+const NAME_HEIGHT: i32 = 22;
 const FONT: &str = "sans-serif";
 /// Told apart also by who sees red and green alike (Okabe and Ito's palette).
 const COLOURS: [RGBColor; 7] = [
@@ -76,7 +80,7 @@ fn costs(book: &Book) -> Vec<Line> {
     .into()
 }
 
-/// Both axes logarithmic; nothing where there is nothing to draw.
+/// Both axes logarithmic, the names of the lines at the right; nothing where there is nothing to draw.
 fn draw(path: &Path, frame: Frame, lines: &[Line]) -> anyhow::Result<()> {
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
     let Some(((left, right), (low, high))) =
@@ -87,7 +91,8 @@ fn draw(path: &Path, frame: Frame, lines: &[Line]) -> anyhow::Result<()> {
     let wrong = |error: &dyn std::fmt::Display| anyhow!("could not draw \"{}\": {error}", path.display());
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE).map_err(|error| wrong(&error))?;
-    let mut chart = ChartBuilder::on(&area)
+    let (plot, names) = area.split_horizontally(PLOT_WIDTH);
+    let mut chart = ChartBuilder::on(&plot)
         .caption(frame.title, (FONT, 20))
         .margin(12)
         .x_label_area_size(44)
@@ -105,22 +110,18 @@ fn draw(path: &Path, frame: Frame, lines: &[Line]) -> anyhow::Result<()> {
         .y_label_formatter(&label)
         .draw()
         .map_err(|error| wrong(&error))?;
+    let mut y = FIRST_NAME;
     for (line, colour) in
         lines.iter().zip(COLOURS.into_iter().cycle()).filter(|(line, _)| !line.points.is_empty())
     {
-        let series = LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)).point_size(3);
-        let drawn = chart.draw_series(series).map_err(|error| wrong(&error))?;
-        drawn
-            .label(&line.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        let stroke = colour.stroke_width(2);
+        let series = LineSeries::new(line.points.iter().copied(), stroke).point_size(3);
+        chart.draw_series(series).map_err(|error| wrong(&error))?;
+        names.draw(&PathElement::new([(0, y), (18, y)], stroke)).map_err(|error| wrong(&error))?;
+        let name = Text::new(line.name.as_str(), (26, y - 7), (FONT, 14));
+        names.draw(&name).map_err(|error| wrong(&error))?;
+        y += NAME_HEIGHT;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .label_font((FONT, 13))
-        .draw()
-        .map_err(|error| wrong(&error))?;
     area.present().map_err(|error| wrong(&error))
 }
 

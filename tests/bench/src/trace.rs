@@ -1,7 +1,8 @@
-//! Reads what strace saw of the DHCP workers: whether each ACK left after a sync that ended after its REQUEST had come.
+//! Reads what strace saw of the DHCP workers: whether each ACK left after the end of a sync that began after its REQUEST
+//! had come.
 //!
 //! A call that another process's call interrupts stands on two lines, `… <unfinished ...>` and `<... NAME resumed>…`:
-//! a send counts where it begins, a sync where it ends, a receive where its messages are shown.
+//! a send counts where it begins, a receive where its messages are shown. A worker may have a thread that waits for the disk.
 
 use std::collections::BTreeMap;
 
@@ -25,33 +26,44 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Reads the lines of `strace -f -xx`.
-    pub(crate) fn of(trace: &str) -> Self {
+    /// Reads the lines of `strace -f -xx`. `worker_of` tells whose thread a number is; a process is its own first.
+    pub(crate) fn of(trace: &str, worker_of: &BTreeMap<String, String>) -> Self {
         let mut verdict = Self::default();
-        // Of each transaction the number of syncs that each process had finished when its REQUEST came.
-        let mut asked: BTreeMap<String, (String, u64)> = BTreeMap::new();
-        let mut syncs: BTreeMap<String, u64> = BTreeMap::new();
-        for line in trace.lines() {
-            let Some((pid, call)) = line.split_once(' ') else { continue };
-            let call = call.trim_start();
-            let is = |name: &str| {
-                call.starts_with(&format!("{name}(")) || call.starts_with(&format!("<... {name} resumed>"))
-            };
-            if (is("fsync") || is("fdatasync")) && call.trim_end().ends_with("= 0") {
-                verdict.syncs += 1;
-                *syncs.entry(pid.to_owned()).or_default() += 1;
+        // Of each transaction, who took its REQUEST and on which line.
+        let mut asked: BTreeMap<String, (&str, usize)> = BTreeMap::new();
+        // The line on which the sync under way of each thread began.
+        let mut begun: BTreeMap<&str, usize> = BTreeMap::new();
+        // The line on which the latest sync that has ended began, of each worker: it covers what came before that.
+        let mut synced: BTreeMap<&str, usize> = BTreeMap::new();
+        for (at, line) in trace.lines().enumerate() {
+            let Some((thread, call)) = line.split_once(' ') else { continue };
+            let call = call.trim();
+            let worker = worker_of.get(thread).map_or(thread, String::as_str);
+            let begins = |name: &str| call.strip_prefix(name).is_some_and(|rest| rest.starts_with('('));
+            let resumes = |name: &str| call.starts_with(&format!("<... {name} resumed>"));
+            let is = |name: &str| begins(name) || resumes(name);
+            if is("fsync") || is("fdatasync") {
+                if begins("fsync") || begins("fdatasync") {
+                    begun.insert(thread, at);
+                }
+                if call.ends_with("= 0")
+                    && let Some(start) = begun.remove(thread)
+                {
+                    verdict.syncs += 1;
+                    let latest = synced.entry(worker).or_default();
+                    *latest = start.max(*latest);
+                }
             } else if is("recvmmsg") {
-                let done = syncs.get(pid).copied().unwrap_or_default();
                 for xid in messages(call, REQUEST) {
-                    asked.insert(xid, (pid.to_owned(), done));
+                    asked.insert(xid, (worker, at));
                 }
             } else if is("sendmmsg") {
                 for xid in messages(call, ACK) {
-                    let Some((worker, before)) = asked.remove(&xid) else { continue };
+                    let Some((taker, line)) = asked.remove(&xid) else { continue };
                     verdict.acks += 1;
-                    // A lease is synced by the process that took its REQUEST.
-                    let synced = worker == pid && syncs.get(pid).copied().unwrap_or_default() > before;
-                    verdict.early += u64::from(!synced);
+                    // A lease is synced by the worker that took its REQUEST.
+                    let covered = synced.get(taker).is_some_and(|start| *start > line);
+                    verdict.early += u64::from(taker != worker || !covered);
                 }
             }
         }
@@ -72,6 +84,11 @@ fn messages(call: &str, kind: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// 9 is a thread of worker 7.
+    fn of(trace: &str) -> Verdict {
+        Verdict::of(trace, &BTreeMap::from([("9".to_owned(), "7".to_owned())]))
+    }
 
     fn message(xid: u8, kind: &str) -> String {
         let hex = format!(
@@ -94,7 +111,7 @@ mod tests {
             message(2, "350102"),
             message(1, ACK)
         );
-        assert_eq!(Verdict::of(&trace), Verdict { acks: 1, syncs: 1, early: 0 });
+        assert_eq!(of(&trace), Verdict { acks: 1, syncs: 1, early: 0 });
     }
 
     #[test]
@@ -104,18 +121,24 @@ mod tests {
         for between in
             ["", "8  fdatasync(9) = 0\n", "7  fdatasync(9 <unfinished ...>\n", "7  fdatasync(9) = -1 EIO\n"]
         {
-            assert_eq!(Verdict::of(&format!("{asked}{between}{answered}")).early, 1, "{between}");
+            assert_eq!(of(&format!("{asked}{between}{answered}")).early, 1, "{between}");
         }
         let resumed = "7  fdatasync(9 <unfinished ...>\n8  recvmmsg(3, [], 1, 0) = 0\n7  <... fdatasync resumed>) = 0\n";
-        assert_eq!(Verdict::of(&format!("{asked}{resumed}{answered}")).early, 0);
-        assert_eq!(Verdict::of(&format!("7  fdatasync(9) = 0\n{asked}{answered}")).early, 1);
+        assert_eq!(of(&format!("{asked}{resumed}{answered}")).early, 0);
+        assert_eq!(of(&format!("7  fdatasync(9) = 0\n{asked}{answered}")).early, 1);
+    }
+
+    #[test]
+    fn sync_of_a_thread_covers_only_what_came_before_it_began() {
+        let asked = format!("7  recvmmsg(3, [{}], 64, 0, NULL) = 1\n", message(1, REQUEST));
+        let answered = format!("9  sendmmsg(3, [{}], 1, 0) = 1\n", message(1, ACK));
+        let (begun, ended) = ("9  fdatasync(4 <unfinished ...>\n", "9  <... fdatasync resumed>) = 0\n");
+        assert_eq!(of(&format!("{asked}{begun}7  recvmmsg(3, [], 1, 0) = 0\n{ended}{answered}")).early, 0);
+        assert_eq!(of(&format!("{begun}{asked}{ended}{answered}")).early, 1);
     }
 
     #[test]
     fn answer_to_what_came_before_the_trace_does_not_count() {
-        assert_eq!(
-            Verdict::of(&format!("7  sendmmsg(3, [{}], 1, 0) = 1\n", message(1, ACK))),
-            Verdict::default()
-        );
+        assert_eq!(of(&format!("7  sendmmsg(3, [{}], 1, 0) = 1\n", message(1, ACK))), Verdict::default());
     }
 }

@@ -186,7 +186,7 @@ fn check_name(path: &Path) -> Result<(), OutputError> {
 }
 
 /// Creates the file's folder where only that last component is missing. Whether it did.
-fn make_folder(path: &Path) -> Result<bool, OutputError> {
+pub(super) fn make_folder(path: &Path) -> Result<bool, OutputError> {
     let folder = folder(path);
     match std::fs::DirBuilder::new().mode(FOLDER_MODE).create(folder) {
         Ok(()) => Ok(true),

@@ -151,6 +151,14 @@ impl Outputs {
         config.syslog.as_ref().map_or(Ok(()), |settings| SyslogSink::new(settings).map(drop))
     }
 
+    /// Makes the folders of the log files where that last component is missing, for a process that may not later. Errors
+    /// come when the file is opened.
+    pub fn make_folders(config: &OutputsConfig) {
+        for output in [&config.file, &config.json].into_iter().flatten() {
+            let _ = file::make_folder(&output.path);
+        }
+    }
+
     /// Writes a record to every output that wants it. Returns how many of them could not take it.
     pub fn write(&mut self, record: &Record) -> u64 {
         self.text_line.clear();

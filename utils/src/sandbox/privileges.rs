@@ -1,7 +1,7 @@
 //! Users, groups, capabilities and `no_new_privs`.
 //!
-//! Takes powers away and proves that they are gone; it opens nothing and knows no worker. Each worker calls
-//! [`apply`] once it has everything open that it needs, then `process::die_with_parent`.
+//! Takes powers away and proves that they are gone; it opens nothing and knows no worker. Called by main's
+//! children, before [`super::confine`].
 
 use std::io;
 
@@ -10,6 +10,8 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, User, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
+
+use super::{SandboxError, step};
 
 /// The sets that make up what a process may do, in the order in which they must be emptied: what is permitted
 /// bounds the others, so it goes last.
@@ -36,25 +38,6 @@ pub enum Privileges {
     /// Main is not root: user and groups stay. Capabilities that a file or a service manager gave it go, and what
     /// could be gained by executing something is closed all the same.
     Unchanged,
-}
-
-/// Why a process may not go on: it would have more power than it should.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
-    /// A system call failed.
-    #[error("could not {step}: {source}")]
-    Step {
-        /// What was to be done.
-        step: &'static str,
-        /// Why it was not.
-        source: io::Error,
-    },
-    /// The calls succeeded, yet a look afterwards finds powers left.
-    #[error("privileges were not dropped: {left}")]
-    Left {
-        /// What is left.
-        left: String,
-    },
 }
 
 /// The user of that name. `None`: there is none. Reads the system's user database, so main does it, before
@@ -192,10 +175,6 @@ fn verify_user(uid: Uid, gid: Gid) -> Result<(), SandboxError> {
         return Err(SandboxError::Left { left: "the way back to uid 0 is open".to_owned() });
     }
     Ok(())
-}
-
-fn step(step: &'static str) -> impl Fn(Errno) -> SandboxError {
-    move |error| SandboxError::Step { step, source: error.into() }
 }
 
 #[cfg(test)]
