@@ -35,7 +35,7 @@ impl Installed {
     fn prepare(yaml: &str) -> Self {
         let daemon = Daemon::prepare(yaml);
         let program = daemon.folder.path().join("echo-daemon");
-        fs::copy(BINARY, &program).unwrap();
+        copy(Path::new(BINARY), &program);
         Self { daemon, program }
     }
 
@@ -47,8 +47,10 @@ impl Installed {
 
     /// Puts something in the place of the program, as installers do: by a rename.
     fn install(&self, write: impl FnOnce(&Path)) {
-        let new = self.program.with_extension("new");
-        write(&new);
+        let (draft, new) = (self.program.with_extension("draft"), self.program.with_extension("new"));
+        write(&draft);
+        copy(&draft, &new);
+        fs::remove_file(&draft).unwrap();
         fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
         fs::rename(&new, &self.program).unwrap();
     }
@@ -101,6 +103,13 @@ impl Installed {
     fn executable(&self) -> PathBuf {
         fs::read_link(format!("/proc/{}/exe", self.daemon.pid())).unwrap()
     }
+}
+
+/// Copies a program in another process: a child that another test forks meanwhile would hold the copy open for writing,
+/// and nobody could execute it (ETXTBSY).
+#[track_caller]
+fn copy(from: &Path, to: &Path) {
+    sh("cp", &[from.to_str().unwrap(), to.to_str().unwrap()]);
 }
 
 /// Main's workers by name, sorted by PID.
@@ -213,7 +222,7 @@ fn upgrades_under_traffic_lose_nothing_and_leave_nothing_behind() {
     // Both files stay, so that a round takes two renames and no copy.
     let (spare, aside) =
         (installed.program.with_extension("spare"), installed.program.with_extension("aside"));
-    fs::copy(BINARY, &spare).unwrap();
+    copy(Path::new(BINARY), &spare);
     fs::File::open(&spare).unwrap().sync_all().unwrap();
     let traffic = Traffic::strict().lasting(tcp).lasting(tcp).tcp(tcp).udp(udp).dhcp(port).dhcp(port);
     for round in 0..UPGRADES {
