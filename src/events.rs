@@ -100,6 +100,12 @@ events! {
     ConfigReloaded "CONFIG_RELOADED" Info;
     /// A new configuration was refused; the previous one stays in force.
     ConfigRefused "CONFIG_REFUSED" Error;
+    /// An upgrade in place has begun: the program on disk is tried in a child.
+    UpgradeStarted "UPGRADE_STARTED" Info;
+    /// The program on disk runs: main and every worker are of it, nothing was interrupted.
+    Upgraded "UPGRADED" Info;
+    /// An upgrade in place failed; the program that ran before goes on serving.
+    UpgradeFailed "UPGRADE_FAILED" Error;
     /// The configuration holds something that an operator should look at.
     ConfigWarning "CONFIG_WARNING" Warn;
     /// An interface is served from now on.

@@ -6,6 +6,7 @@
 //! | `GET /v1/stats` | [`stats`] |
 //! | `GET /v1/config`, `PATCH /v1/config`, `GET /v1/config/origins`, `POST /v1/config/check` | [`mod@config`] |
 //! | `POST /v1/reload` | [`reload`] |
+//! | `POST /v1/upgrade` | [`upgrade`] |
 //! | `/v1/leases…` | [`leases`] |
 //! | `GET /v1/explain` | [`explain`] |
 //! | `GET /v1/events` | [`events`] |
@@ -30,6 +31,7 @@ pub mod query;
 pub mod reload;
 pub mod stats;
 pub mod status;
+pub mod upgrade;
 
 use std::sync::Arc;
 
@@ -113,6 +115,7 @@ fn all() -> Routes {
     let routes = stats::routes(routes);
     let routes = config::routes(routes);
     let routes = reload::routes(routes);
+    let routes = upgrade::routes(routes);
     let routes = leases::routes(routes);
     let routes = explain::routes(routes);
     let routes = events::routes(routes);

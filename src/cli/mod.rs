@@ -19,6 +19,8 @@ mod status;
 mod stop;
 mod style;
 mod table;
+mod take_over;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +47,7 @@ Examples:
   echo-daemon config init --interface eth0  a ready configuration for a real network
   echo-daemon config show --origin          every value, and where it was said
   echo-daemon reload                        take the edited file into force
+  echo-daemon upgrade                       run the new program that was installed
   echo-daemon leases list                   who has which address
   echo-daemon leases history 10.0.0.5       who had it, from when to when
   echo-daemon stop                          stop, waiting for the last process
@@ -84,6 +87,11 @@ enum Command {
         after_help = "A configuration with a mistake changes nothing: the exit code is 1 and the reason is printed."
     )]
     Reload(OutputArgs),
+    /// Put the program on disk in the place of the one that runs, without losing a packet; prints the verdict
+    #[command(
+        after_help = "The configuration is read anew. Where the program on disk cannot take over, the one that runs goes on: the exit code is 1 and the reason is printed."
+    )]
+    Upgrade(OutputArgs),
     /// Show processes, services, pools and recent errors (exit code 3: not running)
     Status(OutputArgs),
     /// Show figures: exchanges a second, leases, pools, drops, latency, processes, files (exit code 3: not running)
@@ -116,6 +124,9 @@ scripts/install puts those of bash, zsh and fish in place.")]
     /// Print the manual page of the program, or write one for each command into a folder
     #[command(hide = true)]
     Man(man::ManArgs),
+    /// Become main in the place of the program before (what `upgrade` executes)
+    #[command(hide = true)]
+    TakeOver(take_over::TakeOverArgs),
 }
 
 #[derive(Debug, Args)]
@@ -202,6 +213,7 @@ pub fn run() -> ExitCode {
         Command::Stop(args) => stop::run(&context, &args),
         Command::Restart(args) => restart::run(&context, &args),
         Command::Reload(args) => reload::run(&context, &args),
+        Command::Upgrade(args) => upgrade::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),
         Command::Stats(args) => stats::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
@@ -211,6 +223,7 @@ pub fn run() -> ExitCode {
         Command::Leases(command) => leases::run(&context, &command),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::TakeOver(args) => take_over::run(args),
     };
     match outcome {
         Ok(_) if crate::supervisor::output_lost() => ExitCode::FAILURE,

@@ -78,9 +78,15 @@ impl Running {
             })?;
         let running: Self = serde_json::from_slice(&text)
             .map_err(|error| failed(format!("the configuration last in force is damaged: {error}")))?;
-        if running.format != FORMAT {
-            return Err(failed(format!("this was written by another version (format {})", running.format)));
+        running.known(&path)
+    }
+
+    /// The same if this version knows its format.
+    pub(super) fn known(self, path: &Path) -> Result<Self, Report> {
+        if self.format == FORMAT {
+            return Ok(self);
         }
-        Ok(running)
+        let reason = format!("this was written by another version (format {})", self.format);
+        Err(Problem::of_file(path, reason).into())
     }
 }

@@ -128,6 +128,12 @@ impl ConfigManager {
         Ok(Self { sources: self.sources.clone(), cached: Some(Arc::new(running)), base: None })
     }
 
+    /// A manager that loads what another process of this daemon has in force, from that and nothing else. Errors: it was
+    /// written by another version.
+    pub fn of_running(sources: Sources, running: Running) -> Result<Self, Report> {
+        Ok(Self { sources, cached: Some(Arc::new(running.known(Path::new(Running::FILE))?)), base: None })
+    }
+
     /// The sources it loads from.
     pub fn sources(&self) -> &Sources {
         &self.sources

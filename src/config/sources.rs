@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use figment::value::Dict;
+use serde::{Deserialize, Serialize};
 
 use super::layers::Layers;
 use super::places::Base;
@@ -22,7 +23,7 @@ pub const FILE_VARIABLE: &str = "ECHO_DAEMON_CONFIG";
 
 /// Everything that a configuration is made of. Taken once, at the start, so that a reload gives the same answer
 /// although the daemon's own folder and environment are others by then.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sources {
     /// The file, relative to `folder`; none: built-in defaults and `set` alone.
     pub file: Option<PathBuf>,

@@ -179,6 +179,10 @@ cells! {
             ReloadApplied { result = "applied" },
             ReloadRefused { result = "refused" },
         }
+        "echo_daemon_upgrades_total" "Upgrades in place by result" at "upgrades.{result}" {
+            UpgradeApplied { result = "applied" },
+            UpgradeFailed { result = "failed" },
+        }
         "echo_daemon_log_dropped_total" "Log records dropped because the logger could not keep up" at "logs.dropped" {
             LogDropped { },
         }

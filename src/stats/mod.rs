@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`metrics`], [`histogram`], [`family`] | the tables: counters and gauges · histograms, quantiles · what is worked out; all of them |
 //! | `shared`, `notes`, `history` | shared memory: slots and pools · recent errors · figures of the last minute, trends, CPU accounts |
+//! | [`layout`] | what lies where in the shared memory; counters carried over from another layout |
 //! | `collector`, `snapshot` | one snapshot a second · its figures as samples |
 //! | [`rates`], `processes`, `files` | how much in a second · what processes use · sizes and room |
 //! | [`exposition`], [`document()`], `line` | the forms: Prometheus text · JSON · the log line |
@@ -19,6 +20,7 @@ mod files;
 mod happened;
 pub mod histogram;
 mod history;
+pub mod layout;
 mod line;
 pub mod metrics;
 mod notes;

@@ -9,6 +9,7 @@
 //! dead process counted stays. Nothing here ever blocks or allocates.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -30,15 +31,16 @@ const POOL_WORDS: usize = 8;
 /// The lease states that are counted per pool, in the order of [`PoolFigures::leases`].
 pub const POOL_STATES: [&str; 5] = ["active", "expired", "released", "declined", "conflict"];
 
-const HEADER: usize = 16;
-const SLOT_HEAD: usize = 8;
-const SLOT_WORDS: usize = SLOT_HEAD + Counter::COUNT + Gauge::COUNT + Histogram::ALL.len() * Histogram::WORDS;
-const SLOTS_AT: usize = HEADER;
-const POOLS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
-const NOTES_AT: usize = POOLS_AT + POOLS * POOL_WORDS;
-const HAPPENED_AT: usize = NOTES_AT + NOTES_WORDS;
-const HISTORY_AT: usize = HAPPENED_AT + HAPPENED_WORDS;
-const REST_AT: usize = HISTORY_AT + HISTORY_WORDS;
+pub(super) const HEADER: usize = 16;
+pub(super) const SLOT_HEAD: usize = 8;
+pub(super) const SLOT_WORDS: usize =
+    SLOT_HEAD + Counter::COUNT + Gauge::COUNT + Histogram::ALL.len() * Histogram::WORDS;
+pub(super) const SLOTS_AT: usize = HEADER;
+pub(super) const POOLS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
+pub(super) const NOTES_AT: usize = POOLS_AT + POOLS * POOL_WORDS;
+pub(super) const HAPPENED_AT: usize = NOTES_AT + NOTES_WORDS;
+pub(super) const HISTORY_AT: usize = HAPPENED_AT + HAPPENED_WORDS;
+pub(super) const REST_AT: usize = HISTORY_AT + HISTORY_WORDS;
 
 /// The whole mapping; a handle that can be copied.
 #[derive(Debug, Clone, Copy)]
@@ -49,9 +51,26 @@ pub struct Shared {
 impl Shared {
     /// Makes the mapping, with `extra` words at its end for the offers.
     pub fn create(extra: usize) -> io::Result<Self> {
-        let shared = Self { words: shm::create("echo-daemon", REST_AT + extra)? };
+        Self::create_kept(extra).map(|(shared, _fd)| shared)
+    }
+
+    /// The same with the descriptor, for handing the memory to a program that is executed in place.
+    pub fn create_kept(extra: usize) -> io::Result<(Self, OwnedFd)> {
+        let (words, fd) = shm::create_kept("echo-daemon", REST_AT + extra)?;
+        let shared = Self { words };
         shared.happened().found(u64::try_from(clock::boot_time().as_nanos()).unwrap_or(u64::MAX));
-        Ok(shared)
+        Ok((shared, fd))
+    }
+
+    /// Memory that was handed over, laid out as this program does it ([`Layout`](super::Layout)); none where it is
+    /// too short for that.
+    pub fn of_words(words: &'static [AtomicU64], extra: usize) -> Option<Self> {
+        (words.len() == REST_AT + extra).then_some(Self { words })
+    }
+
+    /// All of it.
+    pub(super) fn words(self) -> &'static [AtomicU64] {
+        self.words
     }
 
     /// The words at the end, which the lease layer lays out.

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use daemon_utils::channel::{Channel, Received};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
 use crate::stats::Slot;
 use crate::workers::{Kind, MAX_TEXT, Order, Word};
 
 /// Where a worker stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     /// Forked, has not said that it is ready.
     Starting,

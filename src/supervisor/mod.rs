@@ -12,6 +12,7 @@
 //! | `transition` | from one generation to the next |
 //! | `run` | the loop |
 //! | `reload`, `watcher` | wishes for another configuration, the file as one who wishes |
+//! | `upgrade` | another program in main's place |
 //! | `stop` | the end |
 //! | `announce` | what is told to those who follow the daemon |
 //! | `notify` | systemd |
@@ -29,6 +30,7 @@ pub mod settings;
 mod sockets;
 mod stop;
 mod transition;
+pub mod upgrade;
 mod watcher;
 
 use std::io::{self, Write};
@@ -50,6 +52,7 @@ use nix::unistd::{Pid, getpid};
 use crate::config::{Config, ConfigManager, Overlay};
 use crate::event;
 use crate::events::Event;
+use crate::stats::layout::Carried;
 use crate::stats::{Counter, Shared};
 use crate::workers::{logger, regions};
 
@@ -60,6 +63,7 @@ use reload::Wishes;
 use settings::InForce;
 use sockets::Sockets;
 use transition::{Reason, Transition, Verdict};
+use upgrade::{Attempt, Before};
 use watcher::{Stamp, Watcher};
 
 /// Longest wait of the caller for the daemon's word; the transition's own deadline comes first.
@@ -68,6 +72,10 @@ const VERDICT_WITHIN: Duration = Duration::from_secs(120);
 /// How long the processes of a daemon that was killed may take to be gone; they are dying when a start looks for them.
 const REMAINS_GONE_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What main lives by.
+const SIGNALS: [Signal; 6] =
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGCHLD];
 
 /// Where the daemon stands.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +96,16 @@ struct Supervisor {
     /// The one before ended without a clean stop: its processes may still be dying.
     after_crash: bool,
     shared: Shared,
+    /// The shared memory as a descriptor, for an upgrade.
+    memory: OwnedFd,
+    /// Another memory, in which workers up to this generation count.
+    carried: Option<(Carried, u64)>,
+    /// The program on disk, where its place could be told.
+    program: Option<PathBuf>,
+    /// A program that is being tried.
+    attempt: Option<Attempt>,
+    /// The way back from an upgrade under way.
+    before: Option<Before>,
     signals: Signals,
     /// Reading end of the log socket, kept so that a logger can be replaced.
     log: OwnedFd,
@@ -155,6 +173,7 @@ pub struct StartWishes {
 pub fn start(manager: ConfigManager, wishes: StartWishes, warn: &dyn Fn(&str)) -> Result<Started, String> {
     // Before anything owns a descriptor.
     daemon::sanitize().map_err(|error| format!("could not put the process in order: {error}"))?;
+    let program = upgrade::program::of_process();
     let file_read = Stamp::of_source(&manager);
     let (loaded, mut warnings) = settings::load_for_start(&manager, wishes.last_good)?;
     refuse_if_running(&loaded.config)?;
@@ -186,7 +205,7 @@ pub fn start(manager: ConfigManager, wishes: StartWishes, warn: &dyn Fn(&str)) -
         }
     };
     // From here on the daemon's own words are the report's; nobody reads its stderr.
-    let start = Start { file_read, foreground, after_crash };
+    let start = Start { program, file_read, foreground, after_crash };
     match Supervisor::set_up(manager, start, in_force, privilege) {
         Ok(supervisor) => Ok(Started::Ended(supervisor.serve(report, warnings))),
         Err(reason) if foreground => Err(reason),
@@ -199,6 +218,7 @@ pub fn start(manager: ConfigManager, wishes: StartWishes, warn: &dyn Fn(&str)) -
 
 /// How a start came about.
 struct Start {
+    program: Option<PathBuf>,
     file_read: Option<Stamp>,
     foreground: bool,
     after_crash: bool,
@@ -278,16 +298,9 @@ impl Supervisor {
             }
         };
         let prepare = || -> io::Result<Self> {
-            let signals = Signals::block(&[
-                Signal::SIGTERM,
-                Signal::SIGINT,
-                Signal::SIGHUP,
-                Signal::SIGUSR1,
-                Signal::SIGUSR2,
-                Signal::SIGCHLD,
-            ])?;
+            let signals = Signals::block(&SIGNALS)?;
             process::become_subreaper()?;
-            let shared = Shared::create(regions::WORDS)?;
+            let (shared, memory) = Shared::create_kept(regions::WORDS)?;
             let (writer, log) = daemon_utils::log::pair()?;
             let dropped = shared.slot(0).cell(Counter::LogDropped);
             sender::install(writer, "main", settings::levels(&config), dropped);
@@ -295,6 +308,11 @@ impl Supervisor {
             Ok(Self {
                 signals,
                 shared,
+                memory,
+                carried: None,
+                program: start.program,
+                attempt: None,
+                before: None,
                 log,
                 lifeline: process::lifeline()?,
                 watch: InterfaceWatch::open().ok(),
@@ -347,6 +365,11 @@ impl Supervisor {
         if let Err(reason) = self.begin_transition(Reason::Start, self.in_force.clone(), Vec::new()) {
             self.finish_start(Err(reason));
         }
+        self.run_to_the_end()
+    }
+
+    /// The loop, then the last words; main's exit code.
+    fn run_to_the_end(mut self) -> i32 {
         match self.run() {
             Ok(code) => {
                 if let (Some(reason), Some(report)) = (self.start_failure.take(), self.report.take()) {

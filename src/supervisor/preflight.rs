@@ -11,11 +11,12 @@ use daemon_utils::process::{self, Exit};
 use daemon_utils::sandbox::{self, Identity, Privileges};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{fchownat, geteuid};
+use nix::unistd::{fchownat, geteuid, getpid};
 
 use super::confinement::{self, Process};
 use crate::config::Config;
-use crate::lease;
+use crate::config::model::Durability;
+use crate::lease::{self, StoreError};
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -174,24 +175,36 @@ pub(super) fn lease_file(
     if !config.dhcp.enabled {
         return Ok(None);
     }
+    with_lease_file(config, privilege, |path, durability| {
+        if recover {
+            lease::recover(path, durability).map(|recovered| recovered.map(|what| what.to_string()))
+        } else {
+            lease::prepare(path, durability).map(|()| None)
+        }
+    })
+}
+
+/// Does `work` with the lease file in such a child, which ends with this process; what it has to say in words.
+pub(super) fn with_lease_file(
+    config: &Config,
+    privilege: &Privilege,
+    work: impl Fn(&Path, Durability) -> Result<Option<String>, StoreError>,
+) -> Result<Option<String>, PreflightError> {
     let (ours, childs) = Channel::pair().map_err(PreflightError::Fork)?;
-    let store = &config.dhcp.store;
+    let (store, parent) = (&config.dhcp.store, getpid());
     let pid = process::spawn(|| {
         let ready = || {
-            sandbox::apply(&privilege.worker)
-                // It opens what it needs after this; the standard descriptors and the channel are open.
-                .and_then(|_| sandbox::confine(&confinement::of(Process::LeaseCheck, config, DESCRIPTORS)?))
+            sandbox::apply(&privilege.worker).map_err(|error| error.to_string())?;
+            process::die_with_parent(parent).map_err(|error| error.to_string())?;
+            // It opens what it needs after this; the standard descriptors and the channel are open.
+            confinement::of(Process::LeaseCheck, config, DESCRIPTORS)
+                .and_then(|confinement| sandbox::confine(&confinement))
                 .map_err(|error| error.to_string())?;
-            let made = if recover {
-                lease::recover(&store.path, store.durability)
-            } else {
-                lease::prepare(&store.path, store.durability).map(|()| None)
-            };
-            made.map_err(|error| error.to_string())
+            work(&store.path, store.durability).map_err(|error| error.to_string())
         };
         let (code, words) = match ready() {
             Ok(None) => return 0,
-            Ok(Some(recovered)) => (0, recovered.to_string()),
+            Ok(Some(words)) => (0, words),
             Err(reason) => (1, reason),
         };
         let _ = childs.send(words.as_bytes());

@@ -2,7 +2,7 @@
 //! how it comes into force is in `transition`.
 //!
 //! Wishes come by SIGHUP, from the watcher of the file, and from the api process (`reload`, `POST /v1/reload`,
-//! `PATCH /v1/config`). One is granted at a time, in the order they came; the api process matches verdicts to its
+//! `PATCH /v1/config`). So do wishes for an upgrade, which `upgrade` grants. One is granted at a time, in the order they came; the api process matches verdicts to its
 //! questions by that order.
 
 use std::collections::VecDeque;
@@ -29,6 +29,8 @@ const MOST_WAITING: usize = 1024;
 pub(super) enum Wish {
     /// All sources are to be read anew; these api workers wait for the verdict.
     Reload(Vec<Pid>),
+    /// The program on disk is to take this one's place; these api workers wait for the verdict.
+    Upgrade(Vec<Pid>),
     /// A patch of this api worker's is to be laid over them.
     Patch(Pid, Patch),
 }
@@ -37,7 +39,7 @@ impl Wish {
     /// Who waits for the verdict.
     fn askers(&self) -> &[Pid] {
         match self {
-            Self::Reload(askers) => askers,
+            Self::Reload(askers) | Self::Upgrade(askers) => askers,
             Self::Patch(asker, _) => std::slice::from_ref(asker),
         }
     }
@@ -52,11 +54,14 @@ pub(super) struct Wishes {
 impl Wishes {
     /// Adds a wish; reloads that come one after the other while something else is under way become one. Errors: there
     /// are too many, and the wish comes back.
-    fn add(&mut self, wish: Wish) -> Result<(), Wish> {
+    pub(super) fn add(&mut self, wish: Wish) -> Result<(), Wish> {
         let waiting: usize = self.list.iter().map(|wish| wish.askers().len().max(1)).sum();
         match (wish, self.list.back_mut()) {
             // A signal wants no verdict, so it is no burden.
             (Wish::Reload(new), Some(Wish::Reload(askers))) if waiting < MOST_WAITING || new.is_empty() => {
+                askers.extend(new);
+            }
+            (Wish::Upgrade(new), Some(Wish::Upgrade(askers))) if waiting < MOST_WAITING || new.is_empty() => {
                 askers.extend(new);
             }
             (wish, _) if waiting < MOST_WAITING => self.list.push_back(wish),
@@ -68,6 +73,11 @@ impl Wishes {
     /// Whether none waits.
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// All of them, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Wish> {
+        self.list.iter()
     }
 
     /// The oldest one.
@@ -105,6 +115,9 @@ impl Supervisor {
 
     /// Begins what a wish asks for.
     pub(super) fn grant(&mut self, wish: Wish) {
+        if let Wish::Upgrade(askers) = wish {
+            return self.begin_upgrade(askers);
+        }
         self.notify_reloading();
         self.file_read = Stamp::of_source(&self.manager);
         if let Some(watcher) = &mut self.watcher {
@@ -113,7 +126,7 @@ impl Supervisor {
         let askers = wish.askers().to_vec();
         let read = match &wish {
             // The overlay in force, not the one in the state folder, which belongs to the workers' user.
-            Wish::Reload(_) => self.load(&self.in_force.loaded.overlay),
+            Wish::Reload(_) | Wish::Upgrade(_) => self.load(&self.in_force.loaded.overlay),
             Wish::Patch(_, patch) => self.patched(patch),
         };
         if let (Wish::Patch(..), Ok(loaded)) = (&wish, &read)
@@ -155,12 +168,12 @@ impl Supervisor {
     }
 
     /// All sources with this overlay.
-    fn load(&self, overlay: &Overlay) -> Result<Loaded, String> {
+    pub(super) fn load(&self, overlay: &Overlay) -> Result<Loaded, String> {
         settings::load_with_overlay(&self.manager, overlay).map_err(|report| report.errors().to_string())
     }
 
     /// Whether a configuration could be put into force now.
-    fn check(&self, loaded: Loaded) -> Result<InForce, String> {
+    pub(super) fn check(&self, loaded: Loaded) -> Result<InForce, String> {
         let old = &self.in_force.config;
         settings::refuse_what_needs_restart(old, &loaded.config)?;
         if !old.dhcp.enabled {
@@ -204,6 +217,11 @@ impl Supervisor {
     pub(super) fn finish(&mut self, reason: Reason, asked_by: Vec<Pid>, verdict: Verdict) {
         match reason {
             Reason::Start => return self.finish_start(verdict),
+            Reason::Upgrade => {
+                sender::set_levels(settings::levels(&self.in_force.config));
+                sender::set_limits(logger::limits(&self.in_force.config, self.shared));
+                return self.finish_upgrade(asked_by, verdict);
+            }
             Reason::Interfaces => self.finish_interfaces(&verdict),
             Reason::Reload => {
                 let applied = verdict.is_ok();
@@ -234,7 +252,7 @@ impl Supervisor {
         }
     }
 
-    fn tell_verdict(&mut self, pid: Pid, verdict: &Verdict) {
+    pub(super) fn tell_verdict(&mut self, pid: Pid, verdict: &Verdict) {
         let order = match verdict {
             Ok(words) => Order::Verdict(true, words.clone()),
             Err(reason) => Order::Verdict(false, reason.clone()),
@@ -264,7 +282,7 @@ impl Supervisor {
         let Some(watcher) = &mut self.watcher else { return };
         watcher.look();
         // What is under way may have read the file as it is now, or before.
-        if self.transition.is_none() && watcher.is_due() {
+        if self.transition.is_none() && self.attempt.is_none() && watcher.is_due() {
             announce!(self.shared, ConfigFileChanged; "the configuration file has changed");
             self.ask(Wish::Reload(Vec::new()));
         }

@@ -15,6 +15,7 @@ use super::birth::Inheritance;
 use super::children::{Child, Restart, State};
 use super::reload::Wish;
 use super::transition::{Reason, Verdict};
+use super::upgrade::Attempt;
 use super::watcher::Watcher;
 use super::{Phase, Supervisor};
 use crate::event;
@@ -27,6 +28,8 @@ const INTERFACES_SETTLE: Duration = Duration::from_millis(200);
 const INTERFACES_RETRY: Duration = Duration::from_secs(5);
 /// Words of one worker that are heard before the others have their turn.
 const WORDS_A_TURN: usize = 16;
+/// How often it is looked at what workers of a version with another shared memory have counted.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// Longest sleep, so that nothing depends on an event alone.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -47,6 +50,8 @@ impl Supervisor {
             }
             self.reap()?;
             self.listen_to_children();
+            self.look_at_attempt();
+            self.follow_old_workers();
             self.look_at_interfaces();
             self.look_at_file();
         }
@@ -55,11 +60,14 @@ impl Supervisor {
     fn sleep(&self) -> io::Result<()> {
         let now = Instant::now();
         // What cannot be acted on now must not wake us.
-        let interfaces = self.interfaces_due.filter(|_| self.transition.is_none() && !self.is_stopping());
-        let file = self.watcher.as_ref().and_then(Watcher::deadline).filter(|_| self.transition.is_none());
+        let interfaces = self.interfaces_due.filter(|_| !self.is_changing() && !self.is_stopping());
+        let file = self.watcher.as_ref().and_then(Watcher::deadline).filter(|_| !self.is_changing());
         // One that was refused at once leaves the next one waiting.
-        let wish = (self.transition.is_none() && !self.wishes.is_empty()).then_some(now);
-        let deadlines = [self.transition_deadline(), self.stop_deadline(), interfaces, file, wish];
+        let wish = (!self.is_changing() && !self.wishes.is_empty()).then_some(now);
+        let attempt = self.attempt.as_ref().map(Attempt::deadline);
+        let follow = self.carried.is_some().then(|| now + FOLLOW_EVERY);
+        let deadlines =
+            [self.transition_deadline(), self.stop_deadline(), interfaces, file, wish, attempt, follow];
         let restarts = self.restarts.iter().map(|restart| restart.at).filter(|_| !self.is_switching());
         let kills = self.children.iter().filter_map(|child| child.kill_at);
         let next = deadlines.into_iter().flatten().chain(restarts).chain(kills).min();
@@ -73,6 +81,8 @@ impl Supervisor {
         watched.extend(channels.map(|child| PollFd::new(child.channel.as_fd(), PollFlags::POLLIN)));
         watched.extend(self.watch.iter().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
         watched.extend(self.watcher.iter().map(|watcher| PollFd::new(watcher.as_fd(), PollFlags::POLLIN)));
+        let attempt = self.attempt.iter().filter(|attempt| !attempt.is_deaf());
+        watched.extend(attempt.map(|attempt| PollFd::new(attempt.descriptor(), PollFlags::POLLIN)));
         match poll(&mut watched, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -84,7 +94,7 @@ impl Supervisor {
             Signal::SIGTERM | Signal::SIGINT => self.begin_stop(&format!("{signal} received")),
             Signal::SIGHUP => self.ask(Wish::Reload(Vec::new())),
             Signal::SIGUSR1 => self.reopen_logs(),
-            Signal::SIGUSR2 => event!(DaemonWarning; "an upgrade in place is not available in this version"),
+            Signal::SIGUSR2 => self.ask(Wish::Upgrade(Vec::new())),
             _ => (),
         }
     }
@@ -98,12 +108,15 @@ impl Supervisor {
 
     // --- workers ---------------------------------------------------------------------------------------
 
-    fn reap(&mut self) -> io::Result<()> {
+    pub(super) fn reap(&mut self) -> io::Result<()> {
         while let Some((pid, exit)) = process::reap()? {
             match self.children.iter().position(|child| child.pid == pid) {
                 Some(place) => {
                     let child = self.children.swap_remove(place);
                     self.on_death(child, exit);
+                }
+                None if self.attempt.as_ref().is_some_and(|attempt| attempt.pid == pid) => {
+                    self.conclude_attempt(exit);
                 }
                 None if self.strangers.contains(&pid) => self.strangers.retain(|stranger| *stranger != pid),
                 // A TCP client whose worker died before it: main is a subreaper.
@@ -125,8 +138,11 @@ impl Supervisor {
 
     /// Children that are no workers: TCP clients whose worker died.
     pub(super) fn orphans(&self) -> Vec<Pid> {
-        let known =
-            |pid: &Pid| self.strangers.contains(pid) || self.children.iter().any(|child| child.pid == *pid);
+        let known = |pid: &Pid| {
+            self.strangers.contains(pid)
+                || self.children.iter().any(|child| child.pid == *pid)
+                || self.attempt.as_ref().is_some_and(|attempt| attempt.pid == *pid)
+        };
         process::children().into_iter().filter(|pid| !known(pid)).collect()
     }
 
@@ -137,6 +153,7 @@ impl Supervisor {
                 child.complaint = Some(reason);
             }
         }
+        self.follow_old_workers();
         child.slot.vacate();
         self.has_orphans |= child.kind == Kind::Tcp;
         let (name, generation) = (child.name(), child.generation);
@@ -158,6 +175,11 @@ impl Supervisor {
         self.transition.as_ref().is_some_and(super::Transition::is_switching)
     }
 
+    /// Whether something is under way that another wish has to wait for.
+    fn is_changing(&self) -> bool {
+        self.transition.is_some() || self.attempt.is_some()
+    }
+
     /// Forks what died, when its time has come, and reads the configuration anew where that waits.
     fn start_pending(&mut self) {
         if self.is_stopping() {
@@ -166,7 +188,7 @@ impl Supervisor {
         if !self.is_switching() {
             self.restart_dead();
         }
-        if self.transition.is_none() {
+        if !self.is_changing() {
             if let Some(wish) = self.wishes.take() {
                 self.grant(wish);
             } else if self.interfaces_due.is_some_and(|due| due <= Instant::now()) {
@@ -231,11 +253,15 @@ impl Supervisor {
                 let pid = child.pid;
                 self.ask(Wish::Reload(vec![pid]));
             }
+            Word::Upgrade if child.kind == Kind::Api => {
+                let pid = child.pid;
+                self.ask(Wish::Upgrade(vec![pid]));
+            }
             Word::Patch(patch) if child.kind == Kind::Api => {
                 let pid = child.pid;
                 self.ask(Wish::Patch(pid, patch));
             }
-            Word::Ready | Word::Quiet | Word::Reload | Word::Patch(_) => {
+            Word::Ready | Word::Quiet | Word::Reload | Word::Upgrade | Word::Patch(_) => {
                 log::debug!("{} said {word:?} in state {:?}: passed over", child.name(), child.state);
             }
         }

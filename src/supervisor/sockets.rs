@@ -25,7 +25,7 @@ const BACKLOG: i32 = 1024;
 /// A listening socket and the address it was asked for.
 #[derive(Debug)]
 pub(super) struct Listener {
-    asked: SocketAddr,
+    pub(super) asked: SocketAddr,
     pub(super) bound: SocketAddr,
     pub(super) fd: OwnedFd,
 }
@@ -34,8 +34,8 @@ pub(super) struct Listener {
 #[derive(Debug)]
 pub(super) struct DhcpListener {
     pub(super) interface: Interface,
-    asked: u16,
-    bound: u16,
+    pub(super) asked: u16,
+    pub(super) bound: u16,
     pub(super) fd: OwnedFd,
 }
 

@@ -39,6 +39,7 @@ impl Supervisor {
     /// The same without a word, after a failed start.
     pub(super) fn stop_with(&mut self, exit_code: i32) {
         self.notify_stopping();
+        self.stop_upgrading();
         self.fail_transition("the daemon is stopping");
         self.refuse_all();
         self.watcher = None;

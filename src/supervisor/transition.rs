@@ -37,6 +37,8 @@ pub(super) enum Reason {
     Start,
     /// The configuration is read anew.
     Reload,
+    /// Another program has taken main's place.
+    Upgrade,
     /// An interface came, went or was renumbered.
     Interfaces,
 }
@@ -78,7 +80,7 @@ impl Supervisor {
             self.warn(event, &words);
         }
         let kinds = match reason {
-            Reason::Start | Reason::Reload => Kind::ALL.to_vec(),
+            Reason::Start | Reason::Reload | Reason::Upgrade => Kind::ALL.to_vec(),
             Reason::Interfaces => vec![Kind::Dhcp, Kind::Api],
         };
         self.last_generation += 1;
@@ -224,6 +226,14 @@ impl Supervisor {
             if still_reading && !late {
                 all_begun = false;
                 continue;
+            }
+            if let (Kind::Dhcp, Some((carried, _))) = (kind, &self.carried)
+                && self.children.iter().any(|child| {
+                    child.kind == kind && child.generation == generation && child.state == State::Ready
+                })
+            {
+                // The last offers of workers that share another memory.
+                carried.copy_parts();
             }
             for child in &mut self.children {
                 if child.kind == kind && child.generation == generation && child.state == State::Ready {

@@ -4,6 +4,9 @@
 //! byte 0: which word · bytes 1…: its text or number, if it has one
 //! ```
 //!
+//! After an upgrade in place main may be another version than a worker: who changes what a word or an order means
+//! raises `FORMAT` in `supervisor::upgrade`, and versions apart refuse to follow one another.
+//!
 //! Main believes a worker's words only as far as they are words: whatever else arrives is ignored.
 
 use std::io;
@@ -21,7 +24,7 @@ pub enum Order {
     Stop,
     /// Open the log files anew (logger).
     Reopen,
-    /// The answer to [`Word::Reload`] or [`Word::Patch`] (api), each question answered once and in order: whether it was
+    /// The answer to [`Word::Reload`], [`Word::Upgrade`] or [`Word::Patch`] (api), each question answered once and in order: whether it was
     /// applied, and the words to show.
     Verdict(bool, String),
 }
@@ -37,6 +40,8 @@ pub enum Word {
     Failed(String),
     /// Reload the configuration (api).
     Reload,
+    /// Execute the program on disk in main's place (api). Nothing comes with it: main knows where its program is.
+    Upgrade,
     /// Lay a patch over the configuration and reload (api).
     Patch(Patch),
 }
@@ -95,6 +100,7 @@ impl Word {
             Self::Quiet => b"q".to_vec(),
             Self::Failed(reason) => word_with_text(b'f', reason, MAX_ORDER_TEXT),
             Self::Reload => b"l".to_vec(),
+            Self::Upgrade => b"u".to_vec(),
             // A patch that was cut off would be another one: who sends it keeps to the bound.
             Self::Patch(Patch { tag, json }) => word_with_text(b'p', &format!("{tag}\0{json}"), MAX_TEXT),
         }
@@ -108,6 +114,7 @@ impl Word {
             b'q' => Self::Quiet,
             b'f' => Self::Failed(String::from_utf8_lossy(text).into_owned()),
             b'l' => Self::Reload,
+            b'u' => Self::Upgrade,
             b'p' => {
                 let (tag, json) = str::from_utf8(text).ok()?.split_once('\0')?;
                 Self::Patch(Patch { tag: tag.to_owned(), json: json.to_owned() })
@@ -172,7 +179,8 @@ mod tests {
             assert_eq!(Order::decode(&order.encode()), Some(order));
         }
         let patch = Word::Patch(Patch { tag: "a1".into(), json: "{\"tcp\": {}}".into() });
-        for word in [Word::Ready, Word::Quiet, Word::Failed("why".into()), Word::Reload, patch] {
+        for word in [Word::Ready, Word::Quiet, Word::Failed("why".into()), Word::Reload, Word::Upgrade, patch]
+        {
             assert_eq!(Word::decode(&word.encode()), Some(word));
         }
     }

@@ -9,6 +9,7 @@ use crate::dhcp::rate::RATE_WORDS;
 use crate::events::Event;
 use crate::lease::{OFFER_WORDS, PROBE_WORDS};
 use crate::stats::Shared;
+use crate::stats::layout::Layout;
 
 /// A part of the shared memory, zero when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,16 @@ impl Region {
     /// All of them, in their order in memory.
     pub const ALL: [Self; 4] = [Self::Offers, Self::Probes, Self::Rates, Self::LogLimits];
 
+    /// What an upgrade in place knows it by, whatever its place.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Offers => "offers",
+            Self::Probes => "probes",
+            Self::Rates => "rates",
+            Self::LogLimits => "log-limits",
+        }
+    }
+
     /// How many words it takes.
     pub const fn words(self) -> usize {
         match self {
@@ -54,6 +65,11 @@ impl Region {
             Self::ALL.iter().take_while(|region| **region != self).map(|region| region.words()).sum();
         shared.rest().get(before..before + self.words()).unwrap_or_default()
     }
+}
+
+/// What lies where in the whole shared memory of this program.
+pub fn layout() -> Layout {
+    Layout::of_this_program(Region::ALL.map(|region| (region.name(), region.words())))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! | [`signal`] | signals as readable events, resetting what was inherited |
 //! | [`process`] | fork, reap, descriptors that a child keeps, PDEATHSIG, subreaper |
 //! | [`channel`] | message pairs between a parent and its child |
+//! | [`handover`] | what a program hands to the one that it executes in its place |
 //! | [`clock`] | the clock that leases age by |
 //! | [`socket`] | listening, datagram and packet sockets, batches, interface changes |
 //! | [`shm`] | the shared mapping of atomics |
@@ -21,6 +22,7 @@
 pub mod channel;
 pub mod clock;
 pub mod daemon;
+pub mod handover;
 pub mod log;
 pub mod pidfile;
 pub mod process;

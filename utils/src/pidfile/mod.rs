@@ -14,7 +14,7 @@ mod error;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -110,6 +110,16 @@ impl PidFile {
             return Ok(PidFile { file, path: path.to_owned() });
         }
         Err(failed(io::Error::other("the file is replaced again and again")))
+    }
+
+    /// A PID file whose locks came with a descriptor over exec(2): they are of the open file description, which stays.
+    pub fn adopt(fd: OwnedFd, path: PathBuf) -> PidFile {
+        PidFile { file: File::from(fd), path }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes the number, in place of an earlier one; from now on others believe it.
