@@ -210,7 +210,7 @@ fn upgrades_under_traffic_lose_nothing_and_leave_nothing_behind() {
         (first == descriptors(main)).then_some(first)
     });
     let (tcp, udp, port) = (daemon.endpoint("tcp"), daemon.endpoint("udp"), daemon.dhcp_port());
-    // Written before: the leases' own writes would wait behind a large file for seconds.
+    // Both files stay, so that a round takes two renames and no copy.
     let (spare, aside) =
         (installed.program.with_extension("spare"), installed.program.with_extension("aside"));
     fs::copy(BINARY, &spare).unwrap();

@@ -2,7 +2,7 @@
 //! to another version. Where that lays it out in the same way it goes on with the same memory; else it makes one of its
 //! own, and what means the same in both is carried over ([`Carried`]).
 //!
-//! Whoever changes what the words of a part mean, without changing how many there are, raises its number in [`form`].
+//! Whoever changes what the words of a part mean, without changing how many there are, raises its number in `form`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

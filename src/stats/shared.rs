@@ -62,7 +62,7 @@ impl Shared {
         Ok((shared, fd))
     }
 
-    /// Memory that was handed over, laid out as this program does it ([`Layout`](super::Layout)); none where it is
+    /// Memory that was handed over, laid out as this program does it ([`Layout`](super::layout::Layout)); none where it is
     /// too short for that.
     pub fn of_words(words: &'static [AtomicU64], extra: usize) -> Option<Self> {
         (words.len() == REST_AT + extra).then_some(Self { words })

@@ -3,10 +3,12 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use daemon_utils::channel::{Channel, MAX_MESSAGE, Received};
+use daemon_utils::log::sender;
 use daemon_utils::process::{self, Exit};
 use daemon_utils::sandbox::{self, Identity, Privileges};
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -161,7 +163,7 @@ fn is_private_enough(folder: &Path) -> Result<(), PreflightError> {
     }
 }
 
-/// The most that the child below can have inherited: `start` closed what its caller left open.
+/// What the child below may have open: little, since it closes what it inherits.
 const DESCRIPTORS: usize = 64;
 
 /// Checks and migrates the lease file in a child that runs as the workers do, so that main opens no database
@@ -194,11 +196,14 @@ pub(super) fn with_lease_file(
     let (store, parent) = (&config.dhcp.store, getpid());
     let pid = process::spawn(|| {
         let ready = || {
+            // A daemon that runs has more open than the limit below leaves room for.
+            process::keep_only(&[childs.as_fd()]).map_err(|error| error.to_string())?;
+            sender::forget();
             sandbox::apply(&privilege.worker).map_err(|error| error.to_string())?;
             process::die_with_parent(parent).map_err(|error| error.to_string())?;
             // It opens what it needs after this; the standard descriptors and the channel are open.
             confinement::of(Process::LeaseCheck, config, DESCRIPTORS)
-                .and_then(|confinement| sandbox::confine(&confinement))
+                .and_then(|to| sandbox::confine(&to))
                 .map_err(|error| error.to_string())?;
             work(&store.path, store.durability).map_err(|error| error.to_string())
         };
