@@ -27,14 +27,14 @@ dhcp:
 /// A daemon that has served `WIDE` with so many imported leases, and has ended in order.
 fn stopped_with(leases: u32) -> Daemon {
     let daemon = Daemon::start(WIDE);
-    let rows: String = (0..leases)
+    let rows: Vec<String> = (0..leases)
         .map(|n| {
             let [a, b] = [n / 250, n % 250];
             format!("127.10.{a}.{b},02:00:00:00:{a:02x}:{b:02x},2099-01-01 00:00:00\n")
         })
         .collect();
     let file = daemon.leases().with_file_name("import.csv");
-    fs::write(&file, format!("ip,mac,expires\n{rows}")).unwrap();
+    fs::write(&file, format!("ip,mac,expires\n{}", rows.concat())).unwrap();
     let said = daemon.run_ok(&["leases", "import", file.to_str().unwrap()]);
     assert!(said.starts_with(&format!("imported {leases}")), "{said}");
     daemon.run_ok(&["stop"]);

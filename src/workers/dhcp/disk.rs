@@ -44,6 +44,11 @@ pub(super) struct Means {
     pub(super) account: Account,
 }
 
+/// Whether a batch of so many packets is worth the changes of thread.
+pub(super) fn is_large(packets: usize) -> bool {
+    packets >= LARGE
+}
+
 /// The worker's end.
 pub(super) struct Disk {
     batches: Option<SyncSender<Promised>>,
@@ -57,11 +62,6 @@ impl Disk {
         let thread =
             std::thread::Builder::new().name("disk".to_owned()).spawn(move || serve(receiver, means))?;
         Ok(Self { batches: Some(batches), thread: Some(thread) })
-    }
-
-    /// Whether a batch of so many packets goes this way.
-    pub(super) fn takes(&self, packets: usize) -> bool {
-        packets >= LARGE
     }
 
     /// Hands a batch over. Errors: the thread is gone; the replies must not leave.

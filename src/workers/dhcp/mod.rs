@@ -265,18 +265,15 @@ impl Worker {
                     let long = batch::long_ones(&self.inbox);
                     let parts = self.batch.accept(&self.inbox, &long, interface.index);
                     for (access, part) in parts.each() {
-                        let disk = self.disk.as_ref().filter(|disk| disk.takes(part.len()));
+                        let disk = self.disk.as_ref().filter(|_| disk::is_large(part.len()));
                         let commit = if disk.is_some() { Commit::Unsynced } else { Commit::Synced };
                         let Worked { replies, parked, unsynced } = self.batch.work(access, part, commit);
-                        match (disk, unsynced) {
-                            (Some(disk), Some(committing)) => {
-                                disk.hand_over(Promised { replies, socket, received, committing })?;
-                            }
-                            _ => {
-                                let sending = Instant::now();
-                                let failed = self.sender.send(fd.as_fd(), &replies);
-                                self.batch.account.sent(&replies, &failed, received, sending);
-                            }
+                        if let (Some(disk), Some(committing)) = (disk, unsynced) {
+                            disk.hand_over(Promised { replies, socket, received, committing })?;
+                        } else {
+                            let sending = Instant::now();
+                            let failed = self.sender.send(fd.as_fd(), &replies);
+                            self.batch.account.sent(&replies, &failed, received, sending);
                         }
                         for (place, park) in parked {
                             if let Some(packet) = owned(&self.inbox, place, socket, received) {
