@@ -14,7 +14,7 @@ use common::http::ask;
 use common::proc::{all_gone, descriptors, family, named};
 use common::traffic::{Connection, Traffic};
 use common::{
-    ALL, BINARY, Daemon, ECHO, children, eventually, is_alive, is_root, signal, state, text, title,
+    ALL, BINARY, Daemon, ECHO, children, eventually, is_alive, is_root, sh, signal, state, text, title,
 };
 use nix::sys::signal::Signal;
 
