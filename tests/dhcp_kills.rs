@@ -154,6 +154,14 @@ fn kill_at_random(daemon: &Daemon, dice: &mut Dice) -> usize {
     killed + 1
 }
 
+/// The last that the log knows of an address, for whoever has to find out what went wrong.
+fn story(daemon: &Daemon, address: Ipv4Addr) -> String {
+    let (log, address) = (daemon.log(), address.to_string());
+    let lines: Vec<&str> =
+        log.lines().filter(|line| line.contains(&address) || line.contains("DAEMON_START")).collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
 #[test]
 fn every_acknowledged_lease_is_in_force_after_processes_were_killed_at_random() {
     let daemon = Daemon::start(YAML);
@@ -193,7 +201,12 @@ fn every_acknowledged_lease_is_in_force_after_processes_were_killed_at_random() 
     let held = promises.held.into_inner().unwrap();
     let file = in_file(&daemon);
     for (address, client) in &held {
-        assert_eq!(file.get(address), Some(client), "{address} was acknowledged");
+        assert_eq!(
+            file.get(address),
+            Some(client),
+            "{address} was acknowledged: {}",
+            story(&daemon, *address)
+        );
     }
     // And the server says the same to each holder, and no to everybody else.
     let port = port.load(SeqCst);

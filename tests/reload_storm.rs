@@ -5,7 +5,6 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +21,8 @@ use nix::sys::signal::Signal;
 /// Reloads in all, and conversations with the DHCP service during them, each an exchange, a renewal and a release.
 const RELOADS: u64 = 500;
 const EXCHANGES: u64 = 20_000;
+/// Clients of each thread, in turn: few, since each new generation of workers reads what they leave behind.
+const CLIENTS: u32 = 100;
 /// Rounds of the storm; in each the file is edited once and waited for, and the other ways take their turns.
 const ROUNDS: u64 = 40;
 
@@ -39,7 +40,7 @@ fn yaml(round: u64) -> String {
     let watch = BASE.replace("user: nobody}", "user: nobody, watch_config: true}");
     let quiet = watch.replace("log_level: DEBUG", "log_level: INFO, max_log_size: 1GiB");
     let options = format!(
-        "interfaces: [lo]\n  lease_time: {}s\n  options: {{domain-name: r{round}.test}}",
+        "interfaces: [lo]\n  lease_time: {}s\n  options: {{domain-name: r{round}.test}}\n  security: {{client_rate: null}}",
         600 + round
     );
     format!("{quiet}{}", ALL.replace("interfaces: [lo]", &options))
@@ -80,13 +81,12 @@ fn reload(daemon: &Daemon, way: Way, round: u64) {
 #[derive(Default)]
 struct Leased {
     now: Mutex<HashSet<Ipv4Addr>>,
-    next: AtomicU32,
 }
 
 /// One exchange, asked once: an offer, the lease of what was offered with the terms of one configuration, a renewal that
 /// keeps it, a release.
-fn exchange(port: u16, leased: &Leased) -> Result<(), String> {
-    let client = Client::new(1_000_000 + leased.next.fetch_add(1, Ordering::Relaxed), port);
+fn exchange(port: u16, number: u32, leased: &Leased) -> Result<(), String> {
+    let client = Client::new(number, port);
     client.socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
     let ask = |what: &str, wanted: MessageType, message: &Message| {
         client.send(message);
@@ -142,15 +142,17 @@ fn five_hundred_reloads_by_all_ways_lose_nothing_in_twenty_thousand_exchanges() 
     let (tcp, udp, port) = (daemon.endpoint("tcp"), daemon.endpoint("udp"), daemon.dhcp_port());
     let leased = Arc::new(Leased::default());
     let others = Traffic::strict().resting(Duration::from_millis(5)).lasting(tcp).tcp(tcp).udp(udp);
-    let mut exchanges = Traffic::strict();
-    for _ in 0..4 {
-        let leased = Arc::clone(&leased);
-        exchanges.run(move || exchange(port, &leased));
+    // They leave some of the machine to the reloads, or these would be few among many.
+    let mut exchanges = Traffic::strict().resting(Duration::from_millis(5));
+    for thread in 0..4 {
+        let (leased, mut numbers) = (Arc::clone(&leased), (0..CLIENTS).cycle());
+        exchanges.run(move || {
+            let number = numbers.next().unwrap_or_default();
+            exchange(port, 1_000_000 + thread * CLIENTS + number, &leased)
+        });
     }
     let mut done: BTreeMap<Way, u64> = BTreeMap::new();
-    let mut round = 0;
-    while round < ROUNDS || done.values().sum::<u64>() < RELOADS || exchanges.rounds() < EXCHANGES {
-        round += 1;
+    for round in 1..=ROUNDS {
         let turns = (RELOADS / ROUNDS).div_ceil(3);
         for way in
             [Way::Signal, Way::Command, Way::Post].repeat(turns as usize).into_iter().chain([Way::Watcher])
@@ -158,7 +160,13 @@ fn five_hundred_reloads_by_all_ways_lose_nothing_in_twenty_thousand_exchanges() 
             reload(&daemon, way, round);
             *done.entry(way).or_default() += 1;
         }
+        // The exchanges keep step, or most of them would have no reload to meet.
+        while exchanges.rounds() < EXCHANGES * round / ROUNDS {
+            let before = exchanges.rounds();
+            eventually("an exchange", || (exchanges.rounds() > before).then_some(()));
+        }
     }
+    assert!(done.values().sum::<u64>() >= RELOADS);
     let (exchanged, others) = (exchanges.finish(), others.finish());
     println!("{done:?}: {exchanged} exchanges, {others} conversations with the echo services");
     let log = daemon.log();

@@ -162,6 +162,7 @@ impl Pipeline {
         match leases.release(&talk.asker.client, address) {
             Released::Done => self.done(talk.request, What::Released, address),
             Released::NotHolder => Silence::NotHolder.into(),
+            Released::Overtaken => Silence::Overtaken.into(),
         }
     }
 

@@ -124,6 +124,8 @@ pub enum Silence {
     Bootp,
     /// RELEASE or DECLINE of an address that the client does not hold.
     NotHolder,
+    /// RELEASE of a lease that was granted after it came: the client's next messages were handled before.
+    Overtaken,
     /// The interface has no address to be named as the server's.
     NoServerAddress,
     /// The lease engine knows nothing of this client or must not speak.
@@ -150,6 +152,7 @@ impl Silence {
             Self::Exhausted => Counter::DropExhausted,
             Self::NoPool => Counter::DropNoPool,
             Self::NotHolder => Counter::DropNotHolder,
+            Self::Overtaken => Counter::DropOvertaken,
             Self::NoServerAddress => Counter::DropNoServerAddress,
             Self::Stranger => Counter::DropStranger,
             Self::Class => Counter::DropClass,

@@ -19,7 +19,7 @@ use super::offers::{Holder, Offers};
 use super::pools::Topology;
 use super::probes::Probes;
 use super::standing::Standing;
-use super::store::{CatchUp, LeaseStore, LogRow, StoreError};
+use super::store::{CatchUp, LeaseStore, LogRow, RowRef, Sink, StoreError};
 use super::types::{Client, Lease, LeaseEvent, LeaseState, PoolId, SubnetId, Timestamp};
 
 /// For so long after a grant a worker may still be in a batch that knows nothing of it. A batch without writes takes
@@ -40,8 +40,27 @@ pub struct LeaseManager<S> {
     pub(super) batch: Batch,
     /// The last row of the log that the cache has seen.
     known: u64,
+    received: Received,
     access: Option<Access>,
     pub(super) now: Timestamp,
+}
+
+/// What has happened since the packets of a batch were received. A client's packets may reach two workers, and the one that
+/// was first to receive may be last to commit.
+#[derive(Debug)]
+struct Received {
+    /// The newest row of the log then; before the first packet the last that can be.
+    newest: u64,
+    /// Addresses that others have leased by later rows.
+    leased_since: Vec<Ipv4Addr>,
+}
+
+impl Received {
+    fn note(&mut self, row: &RowRef<'_>) {
+        if row.seq > self.newest && row.state == LeaseState::Active {
+            self.leased_since.push(row.address);
+        }
+    }
 }
 
 /// What the engine is told by the configuration.
@@ -113,6 +132,9 @@ pub enum Released {
     Done,
     /// The client holds no such lease: nothing changes.
     NotHolder,
+    /// The lease is younger than the message that gives it back: the client has asked again meanwhile, and what it was
+    /// promised then stands.
+    Overtaken,
 }
 
 /// Answer to a DECLINE.
@@ -156,6 +178,7 @@ impl<S: LeaseStore> LeaseManager<S> {
     ) -> Result<Self, StoreError> {
         let mut cache = Cache::new(Arc::clone(&topology), settings.max_leases_per_circuit != 0);
         let known = cache.load(|sink| store.load(sink))?;
+        offers.committed(known);
         let reserved = settings.reserved.iter().copied().collect();
         Ok(Self {
             topology,
@@ -167,6 +190,7 @@ impl<S: LeaseStore> LeaseManager<S> {
             cache,
             batch: Batch::default(),
             known,
+            received: Received { newest: u64::MAX, leased_since: Vec::new() },
             access: None,
             now: Timestamp::default(),
         })
@@ -177,6 +201,13 @@ impl<S: LeaseStore> LeaseManager<S> {
     pub fn with_probes(mut self, probes: Probes) -> Self {
         self.probes = Some(probes);
         self
+    }
+
+    /// To be called right before packets are received. A lease that somebody grants from now on cannot be what their senders
+    /// mean.
+    pub fn receiving(&mut self) {
+        self.received.newest = self.offers.newest();
+        self.received.leased_since.clear();
     }
 
     /// Starts a batch at the time `now`, knowing all that others have committed. After an error no batch is begun.
@@ -213,6 +244,7 @@ impl<S: LeaseStore> LeaseManager<S> {
                     probes.forget(row.lease.address);
                 }
             }
+            self.offers.committed(self.known);
             self.settle_offers();
         }
         self.abort();
@@ -245,6 +277,9 @@ impl<S: LeaseStore> LeaseManager<S> {
     pub fn release(&mut self, client: &Client, address: Ipv4Addr) -> Released {
         if self.standing(address, &client.key) != Standing::Own {
             return Released::NotHolder;
+        }
+        if self.received.leased_since.contains(&address) {
+            return Released::Overtaken;
         }
         self.end_lease(address);
         Released::Done
@@ -304,14 +339,24 @@ impl<S: LeaseStore> LeaseManager<S> {
     }
 
     fn catch_up(&mut self) -> Result<(), StoreError> {
-        let cache = &mut self.cache;
-        match self.store.catch_up(self.known, &mut |row| cache.apply(&row))? {
+        let (cache, received) = (&mut self.cache, &mut self.received);
+        let sink = &mut |row: RowRef<'_>| {
+            received.note(&row);
+            cache.apply(&row);
+        };
+        match self.store.catch_up(self.known, sink)? {
             CatchUp::Current(seq) => self.known = seq,
             CatchUp::Gap => {
                 // Until it has all been read, nothing is known: an error on the way leads here again.
                 self.known = 0;
-                let store = &mut self.store;
-                self.known = self.cache.load(|sink| store.load(sink))?;
+                let (store, received) = (&mut self.store, &mut self.received);
+                let load = |sink: &mut Sink<'_>| {
+                    store.load(&mut |row| {
+                        received.note(&row);
+                        sink(row);
+                    })
+                };
+                self.known = self.cache.load(load)?;
             }
         }
         Ok(())

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! word 0, 1   secret of the client hash, set once
+//! word 2      number of the newest row of the log that a worker knows to be committed
 //! word 8 …    the table: 2^14 buckets; the value is the client's hash, never zero
 //! then        hints: 2^17 words, client → address
 //! ```
@@ -36,6 +37,7 @@ pub struct Offers {
     table: Table,
     hints: &'static [AtomicU64],
     key: (u64, u64),
+    newest: &'static AtomicU64,
 }
 
 /// For whom an address is held.
@@ -58,7 +60,20 @@ impl Offers {
         let (header, rest) = region.split_at(HEADER);
         let (table, rest) = rest.split_at(Table::WORDS);
         let key = (shared_secret(&header[0]), shared_secret(&header[1]));
-        Self { table: Table::new(table), hints: &rest[..HINTS], key }
+        Self { table: Table::new(table), hints: &rest[..HINTS], key, newest: &header[2] }
+    }
+
+    /// Row `seq` of the log is committed: to be said before anybody is told of what it grants.
+    pub(super) fn committed(&self, seq: u64) {
+        if self.newest.load(SeqCst) < seq {
+            self.newest.fetch_max(seq, SeqCst);
+        }
+    }
+
+    /// The highest number of a row that was [`Self::committed`]. What is granted by a row after it, no client knew of when
+    /// this was called.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest.load(SeqCst)
     }
 
     /// Offers of this process alone, in memory that is never given back: for tools and tests.

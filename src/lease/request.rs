@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use super::engine::{LeaseManager, Scope};
 use super::offers::Holder;
 use super::standing::Standing;
-use super::store::{ClientRef, LeaseStore};
+use super::store::LeaseStore;
 use super::types::{Client, LeaseEvent, LeaseState, Timestamp};
 
 /// A REQUEST in its four states, with the address asked for (option 50, or ciaddr when renewing or rebinding).
@@ -266,10 +266,6 @@ impl<S: LeaseStore> LeaseManager<S> {
             // Some clients name themselves only once.
             holder.hostname = holder.hostname.or_else(|| held.client.hostname.map(Into::into));
         }
-        // A client that sends its REQUEST twice within a second gets the same answer, and the disk has it already.
-        let unchanged = renewal
-            && other.is_none()
-            && held.is_some_and(|held| held.expires == expires && held.client == ClientRef::from(&holder));
         // Who renews has lived with the address: it is no longer suspect.
         let declines = if renewal { 0 } else { held.map_or(0, |held| held.declines) };
         // A REQUEST that is sent again within the second of the grant is the same grant; one that says that the client
@@ -279,11 +275,10 @@ impl<S: LeaseStore> LeaseManager<S> {
         if let Some(other) = other {
             self.end_lease(other);
         }
-        if !unchanged {
-            let written = if renewal { LeaseEvent::Renewed } else { LeaseEvent::Granted };
-            let lease = self.new_lease(address, holder, LeaseState::Active, starts, expires);
-            self.push(written, lease, declines);
-        }
+        // Also where nothing has changed, within a second: by its row other workers see that the client was answered.
+        let written = if renewal { LeaseEvent::Renewed } else { LeaseEvent::Granted };
+        let lease = self.new_lease(address, holder, LeaseState::Active, starts, expires);
+        self.push(written, lease, declines);
         Answer::Ack { address, lease_secs: secs, event, starts }
     }
 }

@@ -91,6 +91,7 @@ cells! {
             DropClass { reason = "class" },
             DropBootp { reason = "bootp" },
             DropNotHolder { reason = "not-holder" },
+            DropOvertaken { reason = "overtaken" },
             DropNoServerAddress { reason = "no-server-address" },
             DropUnknownClient { reason = "unknown-client" },
             DropNotAuthoritative { reason = "not-authoritative" },

@@ -117,3 +117,33 @@ fn workers_and_keeper_together_lose_nothing() {
     });
     assert_eq!(file.count("SELECT count(*) FROM lease_history WHERE ended = 'active'"), 8);
 }
+
+#[test]
+fn release_that_was_overtaken_by_a_new_lease_ends_nothing() {
+    let file = File::new();
+    let (topology, offers) = (topology(), Offers::private());
+    let (mut one, mut two) = (file.manager(&topology, offers), file.manager(&topology, offers));
+    let address = two.lease(START, 1);
+    // What it releases was granted by another worker, but before the message came: it ends.
+    one.receiving();
+    assert_eq!(one.at(START, |m| m.release(&client(1), address)), Released::Done);
+    two.lease(START, 1);
+    // One has received the client's next RELEASE, and is slow: two has told the client already that it keeps the address.
+    one.receiving();
+    two.ask_at(START, 1, Ask::Renewing(address));
+    one.begin(Access::Read, START).unwrap();
+    assert_eq!(one.at(START, |m| m.release(&client(1), address)), Released::Overtaken);
+    assert_eq!(one.lease_at(address).unwrap().state, LeaseState::Active);
+    one.receiving();
+    assert_eq!(one.at(START, |m| m.release(&client(1), address)), Released::Done);
+}
+
+#[test]
+fn leases_of_the_file_can_be_released_by_the_first_packet_after_a_start() {
+    let file = File::new();
+    let topology = topology();
+    let address = file.manager(&topology, Offers::private()).lease(START, 1);
+    let mut engine = file.manager(&topology, Offers::private());
+    engine.receiving();
+    assert_eq!(engine.at(START, |m| m.release(&client(1), address)), Released::Done);
+}

@@ -14,6 +14,7 @@ use super::prober::Found;
 use crate::dhcp::check::Park;
 use crate::dhcp::{Outcome, Packet, Pipeline, Reply, Request};
 use crate::lease::{Access, LeaseClock, LeaseManager, PATIENCE, SqliteStore, StoreError, Timestamp};
+use crate::protocol::{HardwareAddress, MessageType};
 use crate::stats::Histogram;
 
 /// After a failure the lease file is left alone for so long, so that offers go on meanwhile.
@@ -57,9 +58,21 @@ pub(super) struct Parts<'a> {
     reading: Vec<Accepted<'a>>,
     /// The others.
     writing: Vec<Accepted<'a>>,
+    /// Who gives an address up in this batch.
+    leaving: Vec<HardwareAddress>,
 }
 
 impl<'a> Parts<'a> {
+    /// A client that gives its address up and asks at once for another is not offered the one that it still has.
+    fn add(&mut self, accepted: Accepted<'a>) {
+        let message = accepted.request.message();
+        if matches!(message.kind(), MessageType::Release | MessageType::Decline) {
+            self.leaving.push(*message.hardware());
+        }
+        let reads = !accepted.request.writes() && !self.leaving.contains(message.hardware());
+        if reads { self.reading.push(accepted) } else { self.writing.push(accepted) }
+    }
+
     /// In the order in which they are worked through; without those that are empty.
     pub(super) fn each(&self) -> impl Iterator<Item = (Access, &[Accepted<'a>])> {
         let parts = [(Access::Read, &self.reading[..]), (Access::Write, &self.writing[..])];
@@ -88,6 +101,11 @@ impl Batch {
 
     pub(super) fn begin(&mut self, access: Access) -> Result<(), StoreError> {
         self.leases.begin(access, self.clock.now())
+    }
+
+    /// To be called right before the datagrams of a batch are received.
+    pub(super) fn receiving(&mut self) {
+        self.leases.receiving();
     }
 
     /// Accepts the datagrams of a batch. Long ones were put together beforehand.
@@ -162,8 +180,7 @@ impl Batch {
                     if fresh {
                         self.account.received(&request);
                     }
-                    let part = if request.writes() { &mut parts.writing } else { &mut parts.reading };
-                    part.push(Accepted { place, request });
+                    parts.add(Accepted { place, request });
                 }
                 Ok(Err(outcome)) => drop(self.account.settle(outcome)),
                 Err(_) => self.account.panicked(packet.from),

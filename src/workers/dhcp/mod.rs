@@ -257,6 +257,7 @@ impl Worker {
             if pause.left(received).is_some() {
                 continue;
             }
+            self.batch.receiving();
             match self.inbox.receive(fd.as_fd()) {
                 Ok(0) => (),
                 Ok(_) => {
