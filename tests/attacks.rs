@@ -72,21 +72,30 @@ fn starve(port: u16, over: &AtomicBool, next: &AtomicU32) -> u32 {
     sent
 }
 
-/// Each asks, and again every half second as long as it has no ACK; the longest wait.
+/// All renew at once, and those that have no ACK again every half second, until each has one.
 #[track_caller]
-fn all_renew(clients: &[(Client, Ipv4Addr)]) -> Duration {
-    let started = Instant::now();
-    for (client, address) in clients {
-        let mut renewal = client.message(MessageType::Request, &[]);
-        renewal.set_ciaddr(*address);
-        client.socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        let answer = eventually("an answer to a renewal", || {
-            client.send(&renewal);
-            client.receive()
-        });
-        assert_eq!((kind(&answer), answer.yiaddr()), (MessageType::Ack, *address));
+fn all_renew(clients: &[(Client, Ipv4Addr)]) {
+    let mut waiting: Vec<_> = clients.iter().collect();
+    for (client, _) in &waiting {
+        client.socket.set_nonblocking(true).unwrap();
     }
-    started.elapsed()
+    let mut asked: Option<Instant> = None;
+    eventually("an ACK for each renewal", || {
+        if asked.is_none_or(|asked| asked.elapsed() > Duration::from_millis(500)) {
+            asked = Some(Instant::now());
+            for (client, address) in &waiting {
+                let mut renewal = client.message(MessageType::Request, &[]);
+                renewal.set_ciaddr(*address);
+                client.send(&renewal);
+            }
+        }
+        waiting.retain(|(client, address)| {
+            let Some(answer) = lab::receive(&client.socket) else { return true };
+            assert_eq!((kind(&answer), answer.yiaddr()), (MessageType::Ack, *address));
+            false
+        });
+        waiting.is_empty().then_some(())
+    });
 }
 
 fn leased(clients: impl Iterator<Item = u32>, port: u16) -> Vec<(Client, Ipv4Addr)> {
@@ -114,16 +123,14 @@ fn complaints(daemon: &Daemon) -> Vec<String> {
 #[test]
 fn starvation_has_bounded_memory_leaves_renewals_answered_and_raises_one_alarm() {
     // Large enough that a search through it costs something, small enough to be empty soon.
-    let daemon = Daemon::start(&loopback("10.77.1.0-10.77.8.255", ""));
+    let daemon = Daemon::start(&loopback("10.77.1.0-10.77.4.255", ""));
     let port = dhcp_port(&daemon);
     let known = leased(1..=20, port);
-    let (over, next) = (AtomicBool::new(false), AtomicU32::new(0));
+    let (started, over, next) = (Instant::now(), AtomicBool::new(false), AtomicU32::new(0));
     let exhausted = dropped("exhausted");
     std::thread::scope(|scope| {
         let end = EndOf(&over);
-        for _ in 0..2 {
-            scope.spawn(|| starve(port, &over, &next));
-        }
+        scope.spawn(|| starve(port, &over, &next));
         // From then on they get nothing; where this machine is too slow for the flood, most are not even looked for.
         eventually("the pool is empty", || {
             let empty = metric(&daemon, &exhausted);
@@ -132,11 +139,9 @@ fn starvation_has_bounded_memory_leaves_renewals_answered_and_raises_one_alarm()
         let workers = lab::dhcp_workers(&daemon, 2);
         let before = workers.iter().map(|pid| resident(*pid)).sum::<u64>();
         let names = next.load(Ordering::Relaxed);
-        let mut rounds = 0;
-        while rounds < 3 || next.load(Ordering::Relaxed) < names + 50_000 {
-            all_renew(&known);
-            rounds += 1;
-        }
+        all_renew(&known);
+        eventually("many more names", || (next.load(Ordering::Relaxed) > names + 10_000).then_some(()));
+        all_renew(&known);
         let after = workers.iter().map(|pid| resident(*pid)).sum::<u64>();
         assert!(after < before + 8 * 1024, "{before} KiB became {after} KiB");
         assert_eq!(lab::dhcp_workers(&daemon, 2), workers, "none of them has died");
@@ -144,10 +149,11 @@ fn starvation_has_bounded_memory_leaves_renewals_answered_and_raises_one_alarm()
     });
     let complaints = complaints(&daemon);
     let of = |event: &str| complaints.iter().filter(|one| *one == event).count();
-    // The pool is empty, which is said once; where this machine is too slow for the flood, that too, once.
-    assert_eq!(of("DHCP_POOL_EXHAUSTED"), 1, "{complaints:?}");
+    // The pool is empty, which is said once a minute; where this machine is too slow for the flood, that too.
+    let minutes = usize::try_from(started.elapsed().as_secs() / 60).unwrap();
+    assert!((1..=1 + minutes).contains(&of("DHCP_POOL_EXHAUSTED")), "{complaints:?}");
+    assert!(of("DHCP_OVERLOADED") <= 1 + minutes, "{complaints:?}");
     assert_eq!(of("DHCP_POOL_EXHAUSTED") + of("DHCP_OVERLOADED"), complaints.len(), "{complaints:?}");
-    assert!(of("DHCP_OVERLOADED") <= 1, "{complaints:?}");
 }
 
 #[test]
@@ -169,7 +175,7 @@ fn a_flood_from_one_client_harms_no_other() {
             (metric(&daemon, &dropped("rate-limited")) > 1000).then_some(())
         });
         all_renew(&known);
-        for n in 100..110 {
+        for n in 100..105 {
             let client = Client::new(n, port);
             client.socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
             let offer = eventually("an offer to a new client", || client.discover());
@@ -178,7 +184,7 @@ fn a_flood_from_one_client_harms_no_other() {
         }
         drop(end);
     });
-    assert_eq!(lab::count(&daemon, "SELECT count(*) FROM lease_list WHERE state = 'active'"), 20);
+    assert_eq!(lab::count(&daemon, "SELECT count(*) FROM lease_list WHERE state = 'active'"), 15);
     assert_eq!(complaints(&daemon).iter().filter(|event| *event != "DHCP_OVERLOADED").count(), 0);
 }
 
@@ -259,39 +265,36 @@ fn spoofed_giaddr_and_ciaddr_reflect_nothing() {
     cable.client.address("cli0", "10.0.0.9/24");
     let attacker = cable.at(66, "cli0", Ipv4Addr::new(10, 0, 0, 9), SERVER);
     let wire = Sniffer::new(&cable.client);
-    let spoofed = |change: &dyn Fn(&mut Message), kind, reason: &str| {
+    let send = |kind, change: &dyn Fn(&mut Message)| {
         let mut message = attacker.message(kind, &[]);
         change(&mut message);
-        let before = metric(&daemon, &dropped(reason));
         attacker.send(&message);
-        wait_metric(&daemon, &dropped(reason), before + 1);
     };
     let elsewhere = Ipv4Addr::new(198, 51, 100, 7);
-    let giaddr = |relay: Ipv4Addr| {
-        move |message: &mut Message| {
-            message.set_giaddr(relay);
+    // The victim is no relay, nor are we, nor is everybody; and somebody beyond our networks is none that we know.
+    for relay in [address, SERVER, Ipv4Addr::new(10, 0, 0, 255), elsewhere] {
+        for kind in [MessageType::Discover, MessageType::Request] {
+            send(kind, &|message| {
+                message.set_giaddr(relay);
+            });
         }
-    };
-    let ciaddr = |host: Ipv4Addr| {
-        move |message: &mut Message| {
+    }
+    // Options for the address of another, for one that is nowhere near, and for all.
+    for host in [address, elsewhere, Ipv4Addr::BROADCAST] {
+        send(MessageType::Inform, &|message| {
             message.set_ciaddr(host);
-        }
-    };
-    // The victim is no relay; somebody beyond our networks is none that we know.
-    spoofed(&giaddr(address), MessageType::Discover, "relay-address");
-    spoofed(&giaddr(address), MessageType::Request, "relay-address");
-    spoofed(&giaddr(elsewhere), MessageType::Discover, "unknown-subnet");
-    spoofed(&giaddr(SERVER), MessageType::Discover, "relay-address");
-    spoofed(&giaddr(Ipv4Addr::new(10, 0, 0, 255)), MessageType::Discover, "relay-address");
-    // Options for the address of another, and for one that is nowhere near.
-    spoofed(&ciaddr(address), MessageType::Inform, "stranger");
-    spoofed(&ciaddr(elsewhere), MessageType::Inform, "unknown-subnet");
-    spoofed(&ciaddr(Ipv4Addr::BROADCAST), MessageType::Inform, "client-address");
+        });
+    }
     // A renewal of what is not its own is refused to the link, not to the address.
-    let mut renewal = attacker.message(MessageType::Request, &[]);
-    renewal.set_ciaddr(address);
-    attacker.send(&renewal);
+    send(MessageType::Request, &|message| {
+        message.set_ciaddr(address);
+    });
     wait_metric(&daemon, "echo_daemon_dhcp_messages_total{type=\"nak\",direction=\"out\"}", 1);
+    for (reason, count) in
+        [("relay-address", 6), ("unknown-subnet", 3), ("stranger", 1), ("client-address", 1)]
+    {
+        wait_metric(&daemon, &dropped(reason), count);
+    }
     assert_eq!((sent_to(&wire, address), sent_to(&wire, elsewhere)), (0, 0));
     // The victim itself is answered there.
     drop(attacker);
@@ -323,15 +326,13 @@ fn releases_and_declines_from_elsewhere_end_no_lease() {
         }
         forger.send(&message);
     };
-    let mut refused = 0;
     for source in [Ipv4Addr::new(10, 0, 0, 180), Ipv4Addr::new(192, 0, 2, 7)] {
         cable.client.address("cli0", &format!("{source}/24"));
         for kind in [MessageType::Release, MessageType::Decline] {
             end(source, kind);
-            refused += 1;
-            wait_metric(&daemon, &dropped("foreign-source"), refused);
         }
     }
+    wait_metric(&daemon, &dropped("foreign-source"), 4);
     daemon.wait_log(&["DHCP_ADDRESS_SPOOFED", "address=192.0.2.7"]);
     assert_eq!(
         lab::query(&daemon, "SELECT ip, state FROM lease_list"),
@@ -403,7 +404,7 @@ fn echoes_are_never_longer_than_what_was_sent() {
 
 #[test]
 fn log_volume_under_attack_is_bounded() {
-    const FILE_BYTES: u64 = 50_000;
+    const FILE_BYTES: u64 = 10_000;
     const FILES: u64 = 4;
     let daemon = Daemon::prepare("");
     let own = format!("log_level: DEBUG, max_log_size: {FILE_BYTES}, backup_count: {}}}", FILES - 1);
@@ -417,22 +418,15 @@ fn log_volume_under_attack_is_bounded() {
     let denied = Question::discover(1).field(28, &[0x66]).bytes();
     let spoofed = Question::discover(2).relayed("255.255.255.255").bytes();
     let loud = Question::discover(3).bytes();
-    let (over, next) = (AtomicBool::new(false), AtomicU32::new(0));
-    std::thread::scope(|scope| {
-        let end = EndOf(&over);
-        scope.spawn(|| starve(port, &over, &next));
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                for bytes in [&denied[..], &spoofed, &loud, b"rubbish"] {
-                    let _ = socket.send(bytes);
-                }
-            }
-        });
-        for reason in ["denied", "relay-address", "rate-limited", "too-short", "exhausted"] {
-            eventually(reason, || (metric(&daemon, &dropped(reason)) > 500).then_some(()));
+    // Every name gets an offer, which is a line at DEBUG.
+    for n in 0..1000 {
+        for bytes in [&denied[..], &spoofed, &loud, b"rubbish", &invented(octets::DISCOVER, n).bytes()] {
+            let _ = socket.send(bytes);
         }
-        drop(end);
-    });
+    }
+    for reason in ["denied", "relay-address", "rate-limited", "too-short"] {
+        eventually(reason, || (metric(&daemon, &dropped(reason)) > 500).then_some(()));
+    }
     daemon.run_ok(&["stop"]);
     let files: Vec<_> =
         std::fs::read_dir(daemon.folder.path().join("log")).unwrap().map(Result::unwrap).collect();
