@@ -19,7 +19,7 @@ use super::store::{LeaseStore, RowRef, StoreError};
 use super::types::{LeaseEvent, LeaseState, Timestamp};
 
 /// Most rows of the log in one plan: about 150 bytes of memory each.
-const PLAN_ROWS: usize = 32_768;
+pub(super) const PLAN_ROWS: u64 = 32_768;
 
 /// Folded rows that stay in the log for other processes to catch up from; who is further behind reads everything anew.
 const KEPT_ROWS: u64 = 10_000;
@@ -110,8 +110,8 @@ struct Folded {
 }
 
 impl Plan {
-    /// Reads what is to be folded; none if the log is folded whole.
-    pub(super) fn read(store: &SqliteStore) -> Result<Option<Self>, StoreError> {
+    /// Reads what is to be folded, so many rows at most; none if the log is folded whole.
+    pub(super) fn read(store: &SqliteStore, most: u64) -> Result<Option<Self>, StoreError> {
         let folded_to = store.meta("folded_to")?;
         let mut rows: Vec<FoldRow> = Vec::new();
         let mut names: [Arc<str>; 2] = ["".into(), "".into()];
@@ -138,7 +138,7 @@ impl Plan {
         };
         let mut read = || {
             let mut statement = store.connection().prepare_cached(LOG_PART)?;
-            let mut found = statement.query(params![folded_to, signed(PLAN_ROWS as u64)])?;
+            let mut found = statement.query(params![folded_to, signed(most)])?;
             while let Some(row) = found.next()? {
                 take(&rows::decode(row)?);
             }
@@ -150,6 +150,11 @@ impl Plan {
         let newest = rows.iter().map(|row| row.at).max().unwrap_or_default();
         rows.sort_unstable_by_key(|row| (row.address, row.seq));
         Ok(Some(Self { rows, done: 0, to, newest }))
+    }
+
+    /// Its rows.
+    pub(super) fn len(&self) -> u64 {
+        self.rows.len() as u64
     }
 
     /// Applies the next slice, which should hold the lock no longer than `aim`; true when the plan is done.

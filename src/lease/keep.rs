@@ -17,7 +17,7 @@ use crate::config::model::{Durability, HistoryLimits};
 use super::clock::LeaseClock;
 use super::engine::PoolGauge;
 use super::expiry::{Ended, Expiries, ReservedGauge};
-use super::fold::{Plan, Portion, prune};
+use super::fold::{PLAN_ROWS, Plan, Portion, prune};
 use super::history::{Walk, too_large};
 use super::pools::Topology;
 use super::sqlite::SqliteStore;
@@ -195,6 +195,21 @@ impl Keeper {
         self.check_point()
     }
 
+    /// For a keeper that gives way to its successor: what it has begun is finished, or else a part of a long log is folded. So
+    /// the log, which each new process reads, stays short where keepers live too briefly to come to it.
+    pub fn leave(&mut self) -> Result<(), StoreError> {
+        if self.plan.is_none() {
+            self.plan = Plan::read(&self.store, LONG_LOG)?.filter(|plan| plan.len() == LONG_LOG);
+        }
+        while self.plan.is_some() {
+            self.fold_step()?;
+        }
+        if self.read {
+            self.may_prune = prune(&mut self.store, self.known, &mut self.pruning, HOLD_WHEN_IDLE)?;
+        }
+        Ok(())
+    }
+
     /// The clock of the file.
     pub fn clock(&self) -> LeaseClock {
         self.clock
@@ -243,7 +258,7 @@ impl Keeper {
     pub fn fold_step(&mut self) -> Result<bool, StoreError> {
         let mut plan = match self.plan.take() {
             Some(plan) => plan,
-            None => match Plan::read(&self.store)? {
+            None => match Plan::read(&self.store, PLAN_ROWS)? {
                 Some(plan) => plan,
                 None => return Ok(false),
             },

@@ -48,6 +48,7 @@ pub fn run(context: &Context) -> Result<(), String> {
         match hear(&context.channel).map_err(|error| format!("could not hear main: {error}"))? {
             Heard::Order(Order::Begin) => serving = true,
             Heard::Order(Order::Quiesce) => {
+                worker.leave();
                 context.say(&Word::Quiet);
                 return Ok(());
             }
@@ -130,6 +131,12 @@ impl<'a> Worker<'a> {
     /// Leaves a folded file behind, for whoever reads it with other tools.
     fn finish(&mut self) {
         if let Err(error) = self.keeper.finish() {
+            self.fail(&error);
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Err(error) = self.keeper.leave() {
             self.fail(&error);
         }
     }

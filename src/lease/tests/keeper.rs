@@ -218,6 +218,28 @@ fn folded_log_is_pruned_but_for_the_newest_rows() {
 }
 
 #[test]
+fn log_gets_no_longer_however_short_the_keepers_lives_are() {
+    let file = File::new();
+    let topology = lan("10.0.0.2-10.0.255.254");
+    let mut engine = file.manager(&topology, Offers::private());
+    for round in 0..8_u32 {
+        engine.at(START.plus(round), |m| {
+            for n in 0..2_000_u32 {
+                let ask = Ask::Selecting(Ipv4Addr::from(0x0a00_0100 + n));
+                assert!(acked(m.request(&client(n), &LAN, ask, &hour)).is_some());
+            }
+        });
+        let limits = HistoryLimits { keep: Duration::from_secs(90 * 86_400), max_size: 1 << 30 };
+        let mut keeper = Keeper::open_unread(&file.path(), Arc::clone(&topology), limits).unwrap();
+        keeper.leave().unwrap();
+        assert!(!keeper.is_read(), "leaving takes no longer where there are many leases");
+    }
+    let unfolded = "SELECT max(seq) - (SELECT value FROM meta WHERE key = 'folded_to') FROM lease_log";
+    assert!(file.count(unfolded) < 7_000, "{}", file.count(unfolded));
+    assert_eq!(file.manager(&topology, Offers::private()).gauges(), engine.gauges());
+}
+
+#[test]
 fn log_that_is_never_short_is_pruned_all_the_same() {
     let file = File::new();
     let mut engine = file.manager(&lan("10.0.0.2-10.0.255.254"), Offers::private());
