@@ -40,12 +40,12 @@ impl Pressure {
 mod tests {
     use super::*;
 
-    fn queue(queued_bytes: u32, limit_bytes: u32) -> Option<SocketMemory> {
-        Some(SocketMemory { queued_bytes, limit_bytes, ..SocketMemory::default() })
+    fn queue(queued_bytes: u32, limit_bytes: u32) -> SocketMemory {
+        SocketMemory { queued_bytes, limit_bytes, ..SocketMemory::default() }
     }
 
-    fn pressed(pressure: &mut Pressure, memory: Option<SocketMemory>) -> bool {
-        (0..LOOK).any(|_| pressure.after(BATCH, || memory))
+    fn pressed(pressure: &mut Pressure, memory: SocketMemory) -> bool {
+        (0..LOOK).any(|_| pressure.after(BATCH, || Some(memory)))
     }
 
     #[test]
