@@ -221,3 +221,20 @@ fn workers_obey_main_alone() {
     assert!(before.iter().all(|pid| common::is_alive(*pid) && state(*pid) != Some('T')));
     assert!(!daemon.log().contains("WORKER_DIED"));
 }
+
+/// nice(2) of a process (proc_pid_stat(5), field 19).
+fn niceness(pid: i32) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(16).unwrap().parse().unwrap()
+}
+
+#[test]
+fn whom_no_client_waits_for_gives_way() {
+    let daemon = Daemon::start(ALL);
+    let main = daemon.pid();
+    let usual = niceness(main);
+    for (name, more) in [("tcp", 0), ("udp", 0), ("dhcp 0", 0), ("api", 0), ("keeper", 10), ("logger", 10)] {
+        assert_eq!(niceness(named(main, name)[0]), (usual + more).min(19), "{name}");
+    }
+}

@@ -31,6 +31,14 @@ pub use pidfd::Process;
 
 use crate::signal::AllBlocked;
 
+/// Has this process, and what it forks, come after others where they want the processor at the same time (nice(2), by 10).
+/// For good, unless it is privileged.
+pub fn give_way() {
+    const STEP: nix::libc::c_int = 10;
+    // SAFETY: takes a number and changes nothing in memory. It cannot fail for a step upwards.
+    unsafe { nix::libc::nice(STEP) };
+}
+
 /// The exit code of a child whose work panicked: the one that Rust programs end with.
 pub const PANICKED: i32 = 101;
 
