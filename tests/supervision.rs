@@ -222,7 +222,7 @@ fn workers_obey_main_alone() {
     assert!(!daemon.log().contains("WORKER_DIED"));
 }
 
-/// nice(2) of a process (proc_pid_stat(5), field 19).
+/// nice(2) of a process (`proc_pid_stat(5)`, field 19).
 fn niceness(pid: i32) -> i32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
