@@ -312,7 +312,7 @@ impl Worker {
         for client in clients {
             match self.leases.discover(&client, &LAN, None) {
                 Offered::Address(address) => asks.push((client, address)),
-                Offered::Probe(_) | Offered::Exhausted => self.refused += 1,
+                Offered::Probe(_) | Offered::Exhausted | Offered::Pressed => self.refused += 1,
             }
         }
         self.leases.commit().unwrap();

@@ -147,6 +147,9 @@ events! {
     DhcpLeaseExpired "DHCP_LEASE_EXPIRED" Info AUDIT;
     /// A client found its address in use; the address rests.
     DhcpLeaseDeclined "DHCP_LEASE_DECLINED" Warn CLIENTS;
+    /// A quarter of a pool rests because clients declined addresses: further declines are not believed. Somebody makes
+    /// them up, or many hosts use addresses of the pool without a lease.
+    DhcpDeclinesDoubted "DHCP_DECLINES_DOUBTED" Warn FAULTS;
     /// An address answered a conflict check although it is not leased; it rests.
     DhcpAddressConflict "DHCP_ADDRESS_CONFLICT" Warn CLIENTS;
     /// One host answers for so many addresses that it must be a router with proxy ARP, or an attack.
@@ -157,6 +160,9 @@ events! {
     DhcpNakSent "DHCP_NAK_SENT" Info CLIENTS;
     /// No address is left for a client.
     DhcpPoolExhausted "DHCP_POOL_EXHAUSTED" Warn FAULTS;
+    /// More packets come than can be answered: for the time being only clients that have or had a lease are. Either the machine
+    /// is too slow for its clients, or somebody sends DISCOVERs under invented names.
+    DhcpOverloaded "DHCP_OVERLOADED" Warn FAULTS;
     /// A packet was dropped: malformed, or not to be answered.
     DhcpPacketDropped "DHCP_PACKET_DROPPED" Debug FAULTS;
     /// A packet named a relay, a client or a sender by an address that no host can have; it was dropped.

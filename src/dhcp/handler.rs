@@ -28,6 +28,9 @@ impl Pipeline {
         let Some(link) = self.scopes.link(request.link) else {
             return Silence::UnknownSubnet.into();
         };
+        if self.is_relayed_by_a_client(request, leases) {
+            return Refusal::RelayAddress.outcome(&request.message, request.from);
+        }
         let asker = match self.recognise(request, leases) {
             Ok(asker) => asker,
             Err(outcome) => return outcome,
@@ -49,6 +52,14 @@ impl Pipeline {
         }
     }
 
+    /// Whether giaddr is an address that a client has leased now: whoever names another's address there would have us send
+    /// to it. A relay may have a lease of ours, too, where the administrator names it as a relay.
+    fn is_relayed_by_a_client<L: Leases>(&self, request: &Request<'_>, leases: &L) -> bool {
+        let of_a_client = |relay| self.topology.dynamic_pool_of(relay).is_some() && leases.is_leased(relay);
+        request.message.relay().is_some_and(|relay| of_a_client(relay) && !self.names_relay(relay))
+            && self.interface(request).is_some_and(|interface| !interface.loopback)
+    }
+
     /// RFC 2131 §4.3.1. A DISCOVER may name the address it would like (option 50).
     fn discover<L: Leases>(&self, talk: &Talk<'_>, leases: &mut L) -> Outcome {
         let message = &talk.request.message;
@@ -67,6 +78,7 @@ impl Pipeline {
             }
             Offered::Probe(address) => park(talk, address),
             Offered::Exhausted => self.turned_away(talk),
+            Offered::Pressed => self.left_out(talk),
         }
     }
 
@@ -87,6 +99,11 @@ impl Pipeline {
             }
             _ => Outcome::Silence { reason, event },
         }
+    }
+
+    /// A client that nobody knows, while more comes than can be answered; it asks again.
+    fn left_out(&self, talk: &Talk<'_>) -> Outcome {
+        Outcome::Silence { reason: Silence::Overload, event: self.event(talk.request, What::LeftOut, None) }
     }
 
     /// RFC 2131 §4.3.2.
@@ -144,8 +161,15 @@ impl Pipeline {
         if self.is_for_another(talk.request) {
             return Silence::OtherServer.into();
         }
+        if !self.speaks_for(talk.request, address, leases) {
+            return Refusal::ForeignSource.outcome(&talk.request.message, talk.request.from);
+        }
         match leases.decline(&talk.asker.client, address) {
             Declined::Done(_) => self.done(talk.request, What::Declined, address),
+            Declined::Doubted => Outcome::Silence {
+                reason: Silence::Doubted,
+                event: self.event(talk.request, What::Doubted, Some(address)),
+            },
             Declined::NotHolder => Silence::NotHolder.into(),
         }
     }
@@ -159,11 +183,38 @@ impl Pipeline {
         if self.is_for_another(talk.request) {
             return Silence::OtherServer.into();
         }
+        if !self.speaks_for(talk.request, address, leases) {
+            return Refusal::ForeignSource.outcome(&talk.request.message, talk.request.from);
+        }
         match leases.release(&talk.asker.client, address) {
             Released::Done => self.done(talk.request, What::Released, address),
             Released::NotHolder => Silence::NotHolder.into(),
             Released::Overtaken => Silence::Overtaken.into(),
         }
+    }
+
+    /// Whether a RELEASE or DECLINE of an address can come from its client as far as its sender tells. It has no answer, so
+    /// nothing else would show a forged one, and the address would go to somebody else while its client still uses it.
+    ///
+    /// A RELEASE comes from the address itself (RFC 2131 §4.4.6), a DECLINE and the RELEASE of a client that has taken its
+    /// address down from 0.0.0.0; a relay sends from an address of its own, which need not be giaddr. A sender on the
+    /// client's own link may be another address of the same machine, unless we leased it to somebody else. On the
+    /// loopback interface all have one address.
+    fn speaks_for<L: Leases>(&self, request: &Request<'_>, address: Ipv4Addr, leases: &L) -> bool {
+        let source = *request.from.ip();
+        let message = &request.message;
+        if source == address
+            || source.is_unspecified()
+            || message.relay() == Some(source)
+            || self.interface(request).is_some_and(|interface| interface.loopback)
+        {
+            return true;
+        }
+        let near = message.relay().is_some()
+            || self.topology.link_at(source).is_some_and(|link| self.topology.link_at(address) == Some(link));
+        // What we give to clients is no relay's, nor any other server's.
+        let a_clients = || self.topology.dynamic_pool_of(source).is_some();
+        near && (!a_clients() || leases.whereabouts(source, message.hardware()).is_some())
     }
 
     /// RFC 951, RFC 1534 §2: one packet each way, and no word of the time. A client that knows its address is told the
@@ -191,6 +242,7 @@ impl Pipeline {
                 Silence::Bootp.into()
             }
             Offered::Exhausted => self.turned_away(talk),
+            Offered::Pressed => self.left_out(talk),
         }
     }
 

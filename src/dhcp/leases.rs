@@ -26,6 +26,8 @@ pub trait Leases {
     fn must_probe(&self, client: &Client, scope: &Scope<'_>, address: Ipv4Addr) -> bool;
     /// What a relay told of the client of this hardware address that has the address leased now.
     fn whereabouts(&self, address: Ipv4Addr, hardware: &HardwareAddress) -> Option<Whereabouts>;
+    /// Whether anybody has this address leased now.
+    fn is_leased(&self, address: Ipv4Addr) -> bool;
     /// Whether the client has this address leased now.
     fn holds(&self, client: &Client, address: Ipv4Addr) -> bool;
     /// Whether the client's circuit has as many leases as it may, none of them the client's.
@@ -64,6 +66,10 @@ impl<S: LeaseStore> Leases for LeaseManager<S> {
             circuit_id: holder.circuit_id.map(ShortBytes::from),
             remote_id: holder.remote_id.map(ShortBytes::from),
         })
+    }
+
+    fn is_leased(&self, address: Ipv4Addr) -> bool {
+        Self::is_leased(self, address)
     }
 
     fn holds(&self, client: &Client, address: Ipv4Addr) -> bool {

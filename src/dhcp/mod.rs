@@ -234,6 +234,12 @@ impl Pipeline {
         (!message.ciaddr().is_unspecified() && !of_a_host(message.ciaddr())).then_some(Refusal::ClientAddress)
     }
 
+    /// Whether the configuration names a relay by its address.
+    fn names_relay(&self, relay: Ipv4Addr) -> bool {
+        self.config.dhcp.subnets.iter().any(|subnet| subnet.relays.contains(&relay))
+            || self.security.names_relay(relay)
+    }
+
     /// Step 3: what becomes of it. Nothing may leave before the engine's changes are committed.
     pub fn handle<L: Leases>(&self, request: &Request<'_>, leases: &mut L) -> Outcome {
         self.decide(request, leases)

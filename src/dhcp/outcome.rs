@@ -114,6 +114,8 @@ pub enum Silence {
     OtherServer,
     /// No address is free.
     Exhausted,
+    /// More comes than can be answered, and the client is not known.
+    Overload,
     /// No pool is open to the client.
     NoPool,
     /// INFORM for an address that is not the sender's as far as can be told.
@@ -126,6 +128,8 @@ pub enum Silence {
     NotHolder,
     /// RELEASE of a lease that was granted after it came: the client's next messages were handled before.
     Overtaken,
+    /// DECLINE where so many addresses rest already that it is not believed.
+    Doubted,
     /// The interface has no address to be named as the server's.
     NoServerAddress,
     /// The lease engine knows nothing of this client or must not speak.
@@ -151,7 +155,9 @@ impl Silence {
             Self::OtherServer => Counter::DropOtherServer,
             Self::Exhausted => Counter::DropExhausted,
             Self::NoPool => Counter::DropNoPool,
+            Self::Overload => Counter::DropOverload,
             Self::NotHolder => Counter::DropNotHolder,
+            Self::Doubted => Counter::DropDoubted,
             Self::Overtaken => Counter::DropOvertaken,
             Self::NoServerAddress => Counter::DropNoServerAddress,
             Self::Stranger => Counter::DropStranger,
@@ -212,10 +218,14 @@ pub enum What {
     Released,
     /// A client found its address in use.
     Declined,
+    /// A client says that its address is in use, and is not believed: too many do.
+    Doubted,
     /// A client was told that it must not use the address.
     Nak(NakReason),
     /// No address was left for a client.
     Exhausted,
+    /// A client that is not known was left out, since more comes than can be answered.
+    LeftOut,
     /// The security stage refused a packet; the address is the one that it is about, or the relay.
     Refused(Refusal),
 }

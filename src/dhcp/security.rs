@@ -54,6 +54,8 @@ pub enum Refusal {
     NotAllowed,
     /// The relay lies outside `trusted_relays`.
     UntrustedRelay,
+    /// A RELEASE or DECLINE from an address that is not the client's. Said by the handler, which knows the leases.
+    ForeignSource,
     /// The client has sent more than `client_rate`.
     RateLimited,
     /// The client has no reservation, and `unknown_clients` is `ignore`.
@@ -89,9 +91,10 @@ impl Refusal {
         use events::Event as E;
         let spoofed = |drop, text| (drop, C::SecuritySpoofed, E::DhcpAddressSpoofed, text);
         match self {
-            Self::RelayAddress => spoofed(C::DropRelayAddress, "the relay is no host"),
+            Self::RelayAddress => spoofed(C::DropRelayAddress, "no relay has this address"),
             Self::ClientAddress => spoofed(C::DropClientAddress, "the client's address is no host's"),
             Self::Source => spoofed(C::DropSource, "the sender is no host"),
+            Self::ForeignSource => spoofed(C::DropForeignSource, "the sender is not the client"),
             Self::Denied => (C::DropDenied, C::SecurityDenied, E::DhcpClientDenied, "the client is denied"),
             Self::NotAllowed => (
                 C::DropNotAllowed,
@@ -130,7 +133,7 @@ impl Refusal {
     pub(super) fn outcome(self, message: &DhcpMessage<'_>, from: SocketAddrV4) -> Outcome {
         let address = match self {
             Self::ClientAddress => Some(message.ciaddr()),
-            Self::Source => Some(*from.ip()),
+            Self::Source | Self::ForeignSource => Some(*from.ip()),
             Self::RelayAddress
             | Self::UntrustedRelay
             | Self::Denied
@@ -198,6 +201,11 @@ impl SecurityManager {
             return Err(Refusal::UntrustedRelay);
         }
         Ok(())
+    }
+
+    /// Whether `trusted_relays` names this very address; a prefix names none of its addresses.
+    pub(super) fn names_relay(&self, relay: Ipv4Addr) -> bool {
+        self.relays.iter().any(|network| network.prefix() == 32 && network.contains(relay))
     }
 
     /// A client is its hardware address (or its client-id, where it sends none) behind its relay and circuit: so nobody

@@ -13,9 +13,6 @@ use super::standing::Standing;
 use super::store::LeaseStore;
 use super::types::{Client, ClientKey, LeaseState, PoolId, Timestamp};
 
-/// Most candidates looked at in one pool: those in between are all held by offers of the last minute.
-const TRIES: usize = 4096;
-
 /// Candidates around a client's place that are looked at before the grid.
 const NEAR: usize = 256;
 /// How many more candidates are looked at for one that is known clear: those around and the grid.
@@ -40,6 +37,9 @@ impl<S: LeaseStore> LeaseManager<S> {
             .filter(|address| self.topology.link_at(*address).is_some_and(|at| Some(at) == link));
         let mut own = self.reservation(scope).into_iter().chain(last);
         let own = own.find_map(|address| self.hold(address, client, scope)).map(Offered::Address);
+        if own.is_none() && self.pressed {
+            return Offered::Pressed;
+        }
         let Some(found) = own
             .or_else(|| {
                 wish.into_iter().chain(before).find_map(|address| self.hold_new(address, client, scope))
@@ -123,7 +123,7 @@ impl<S: LeaseStore> LeaseManager<S> {
         let grid = points.filter_map(|point| on_grid(free, size, point % GRID));
         let near = Outwards::new(free, place).take(NEAR);
         let rest = Outwards::new(free, place).skip(NEAR);
-        self.best(near.chain(grid).chain(rest).take(TRIES).filter_map(address), client, scope)
+        self.best(near.chain(grid).chain(rest).filter_map(address), client, scope)
     }
 
     /// The lease of the pool that ended first; what this batch ended comes last.
@@ -131,7 +131,7 @@ impl<S: LeaseStore> LeaseManager<S> {
         let pending = self.batch.rows().iter().filter(|row| row.lease.state == LeaseState::Released);
         let pending =
             pending.map(|row| row.lease.address).filter(|a| self.topology.pool_of(*a) == Some(pool));
-        self.best(self.cache.ended(pool, self.now).take(TRIES).chain(pending), client, scope)
+        self.best(self.cache.ended(pool, self.now).chain(pending), client, scope)
     }
 
     /// The first candidate that is known clear, if one comes within [`PATIENCE`] of the first that may be had at all; else
@@ -143,12 +143,14 @@ impl<S: LeaseStore> LeaseManager<S> {
         scope: &Scope<'_>,
     ) -> Option<Offered> {
         let mut unknown: Vec<Ipv4Addr> = Vec::new();
-        let mut passed = 0;
-        for address in candidates {
+        let (mut passed, mut looked, mut clear) = (0, 0, None);
+        for address in candidates.take(self.effort.tries(self.now)) {
+            looked += 1;
             match self.finding(address, client, scope) {
                 Finding::Clear => {
-                    if let Some(held) = self.hold(address, client, scope) {
-                        return Some(Offered::Address(held));
+                    clear = self.hold(address, client, scope);
+                    if clear.is_some() {
+                        break;
                     }
                 }
                 Finding::Unknown if unknown.len() < SPARE => unknown.push(address),
@@ -159,8 +161,9 @@ impl<S: LeaseStore> LeaseManager<S> {
                 break;
             }
         }
-        let mut held = unknown.into_iter().filter_map(|address| self.hold(address, client, scope));
-        held.next().map(Offered::Probe)
+        self.effort.spend(looked);
+        let unknown = || unknown.into_iter().find_map(|address| self.hold(address, client, scope));
+        clear.map(Offered::Address).or_else(|| unknown().map(Offered::Probe))
     }
 }
 
@@ -169,7 +172,7 @@ impl Offered {
     pub fn address(self) -> Option<Ipv4Addr> {
         match self {
             Self::Address(address) | Self::Probe(address) => Some(address),
-            Self::Exhausted => None,
+            Self::Exhausted | Self::Pressed => None,
         }
     }
 }

@@ -14,8 +14,9 @@ use crate::config::model::DeclineHold;
 
 use super::batch::Batch;
 use super::cache::Cache;
+use super::effort::Effort;
 use super::hosts::HostId;
-use super::offers::{Holder, Offers};
+use super::offers::Offers;
 use super::pools::Topology;
 use super::probes::Probes;
 use super::standing::Standing;
@@ -43,6 +44,10 @@ pub struct LeaseManager<S> {
     received: Received,
     access: Option<Access>,
     pub(super) now: Timestamp,
+    /// What the search for free addresses may still cost in this second.
+    pub(super) effort: Effort,
+    /// Whether only clients that are known are offered anything.
+    pub(super) pressed: bool,
 }
 
 /// What has happened since the packets of a batch were received. A client's packets may reach two workers, and the one that
@@ -123,6 +128,8 @@ pub enum Offered {
     Probe(Ipv4Addr),
     /// No address left in the scope.
     Exhausted,
+    /// Nothing was looked for: too much is to be done for others ([`LeaseManager::press`]).
+    Pressed,
 }
 
 /// Answer to a RELEASE.
@@ -142,6 +149,9 @@ pub enum Released {
 pub enum Declined {
     /// The address rests so long, from the commit.
     Done(Duration),
+    /// So much of its pool rests for declines that no further one is believed: the client has given the address back, and
+    /// it is offered to nobody for as long as an offer lasts.
+    Doubted,
     /// The client holds neither a lease nor an offer of it: nothing changes.
     NotHolder,
 }
@@ -193,7 +203,15 @@ impl<S: LeaseStore> LeaseManager<S> {
             received: Received { newest: u64::MAX, leased_since: Vec::new() },
             access: None,
             now: Timestamp::default(),
+            effort: Effort::default(),
+            pressed: false,
         })
+    }
+
+    /// While more comes than can be answered, strangers are turned away at once: what is spent on them, those who have a lease
+    /// would wait for.
+    pub fn press(&mut self, pressed: bool) {
+        self.pressed = pressed;
     }
 
     /// Has addresses checked before they are offered, where the scope says so.
@@ -283,18 +301,6 @@ impl<S: LeaseStore> LeaseManager<S> {
         }
         self.end_lease(address);
         Released::Done
-    }
-
-    /// Lets an address rest that the client found in use (RFC 2131 §4.3.3); only if it was leased or offered to it.
-    /// The rest doubles each time, until a client renews a lease of the address.
-    pub fn decline(&mut self, client: &Client, address: Ipv4Addr) -> Declined {
-        let offered = || self.offers.holder(address, &client.key, self.now) == Holder::This;
-        match self.standing(address, &client.key) {
-            Standing::Own => {}
-            Standing::Open if offered() => {}
-            Standing::Open | Standing::Anothers | Standing::Resting => return Declined::NotHolder,
-        }
-        Declined::Done(self.rest(address, client.clone(), RestCause::Decline))
     }
 
     /// The client chose another server: what we offered it on this link is free again (RFC 2131 §3.1 step 3).

@@ -5,7 +5,7 @@
 //! | [`types`], `short` | leases, clients, states, times · bytes that mostly are few |
 //! | [`pools`], `hosts` | subnets, pools and links by address · reservations |
 //! | [`engine`], `standing`, `choose`, [`request`] | the rules: begin, commit, release, decline · what is known of an address · DISCOVER · REQUEST |
-//! | `conflict`, `ahead` | addresses found in use · which to probe ahead of time |
+//! | `conflict`, `declines`, `ahead`, `effort` | addresses found in use · by their clients · which to probe ahead of time · what a search may cost |
 //! | `cache`, `record`, `free`, `circuits`, `batch` | what is committed, in memory · one lease, packed · free addresses · leases by circuit · what is pending |
 //! | [`offers`], [`probes`], `table` | in shared memory: offered addresses · who uses free ones · the tables they stand in |
 //! | [`store`] | what the engine needs of a lease file |
@@ -27,7 +27,9 @@ mod choose;
 mod circuits;
 pub mod clock;
 mod conflict;
+mod declines;
 pub mod draft;
+mod effort;
 pub mod engine;
 mod expiry;
 mod fold;

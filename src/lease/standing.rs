@@ -41,6 +41,11 @@ impl<S> LeaseManager<S> {
         (current && held.client.hardware == *hardware).then_some(held.client)
     }
 
+    /// Whether anybody has `address` leased now.
+    pub fn is_leased(&self, address: Ipv4Addr) -> bool {
+        self.held(address).is_some_and(|held| held.state == LeaseState::Active && held.expires >= self.now)
+    }
+
     /// What is known of an address.
     pub(super) fn held(&self, address: Ipv4Addr) -> Option<Held<'_>> {
         match self.batch.at(address) {

@@ -88,6 +88,7 @@ impl Loss {
                 Refusal::RelayAddress
                 | Refusal::ClientAddress
                 | Refusal::Source
+                | Refusal::ForeignSource
                 | Refusal::RateLimited
                 | Refusal::CircuitFull => "refused",
             },

@@ -1,6 +1,8 @@
 //! One test for each rule of RFC 2131 §4.3 that the handler decides.
 
 use super::world::{Script, Sent, ip, pipeline, run, silence};
+use crate::dhcp::client::Whereabouts;
+use crate::dhcp::security::Refusal;
 use crate::dhcp::{Outcome, Pipeline, ReplyKind, Silence, What};
 use crate::lease::{Answer, Declined, NakReason, Offered, Released, SilenceReason};
 
@@ -171,6 +173,82 @@ fn decline_needs_its_address_its_server_and_its_holder() {
     assert_eq!(silence(&pipeline, &other), Silence::OtherServer);
     let mut script = Script { declined: Declined::NotHolder, ..Script::default() };
     assert_eq!(run(&pipeline, &good, &mut script), Silence::NotHolder.into());
+}
+
+/// What becomes of a RELEASE or DECLINE of 10.0.0.100 from this address.
+fn from(kind: u8, source: &str, relay: Option<&str>, script: &mut Script) -> Outcome {
+    let pipeline = pipeline(|_| {});
+    let sent = Sent::new(kind).unicast(source, "10.0.0.1").address(54, "10.0.0.1");
+    let sent = if kind == 7 { sent.ciaddr("10.0.0.100") } else { sent.address(50, "10.0.0.100") };
+    run(&pipeline, &relay.map_or(sent.clone(), |relay| sent.giaddr(relay)), script)
+}
+
+#[test]
+fn release_and_decline_count_from_the_client_and_its_relay_only() {
+    let foreign = |outcome: &Outcome| {
+        matches!(outcome, Outcome::Silence { reason: Silence::Refused(Refusal::ForeignSource), .. })
+    };
+    for kind in [4, 7] {
+        // The address itself, none, another of its link that is no client's, the relay by whichever address.
+        for (source, relay) in [
+            ("10.0.0.100", None),
+            ("0.0.0.0", None),
+            ("10.0.0.9", None),
+            ("10.0.0.9", Some("10.0.0.9")),
+            ("192.0.2.1", Some("10.0.0.9")),
+        ] {
+            let outcome = from(kind, source, relay, &mut Script::default());
+            assert!(matches!(outcome, Outcome::Done(_)), "{kind} {source}: {outcome:?}");
+        }
+        // From beyond a router, from another link of ours, from what we give to clients.
+        for (source, relay) in
+            [("192.0.2.1", None), ("10.9.0.9", None), ("10.0.0.101", None), ("10.0.0.101", Some("10.0.0.9"))]
+        {
+            let mut script = Script::default();
+            let outcome = from(kind, source, relay, &mut script);
+            assert!(foreign(&outcome), "{kind} {source}: {outcome:?}");
+            assert_eq!(script.asked, [""; 0], "nothing is asked of the engine");
+        }
+        // Unless the same machine has that lease too.
+        let whereabouts = Some((ip("10.0.0.101"), Whereabouts::default()));
+        let outcome = from(kind, "10.0.0.101", None, &mut Script { whereabouts, ..Script::default() });
+        assert!(matches!(outcome, Outcome::Done(_)), "{kind}: {outcome:?}");
+    }
+}
+
+#[test]
+fn an_address_that_a_client_has_is_no_relays_unless_the_configuration_names_it() {
+    let heard = |change: fn(&mut crate::config::Config), leased: &str| {
+        let mut script = Script { leased: Some(ip(leased)), ..Script::default() };
+        match run(&pipeline(change), &Sent::new(1).giaddr("10.9.0.150"), &mut script) {
+            Outcome::Silence { reason, .. } => {
+                assert_eq!(reason, Silence::Refused(Refusal::RelayAddress));
+                false
+            }
+            _ => true,
+        }
+    };
+    assert!(!heard(|_| {}, "10.9.0.150"));
+    assert!(heard(|_| {}, "10.9.0.151"), "an address of the pool that nobody has");
+    assert!(heard(|config| config.dhcp.subnets[0].relays.push(ip("10.9.0.150")), "10.9.0.150"));
+    assert!(heard(
+        |config| config.dhcp.security.trusted_relays = vec!["10.9.0.150/32".parse().unwrap()],
+        "10.9.0.150"
+    ));
+    assert!(!heard(
+        |config| config.dhcp.security.trusted_relays = vec!["10.9.0.0/24".parse().unwrap()],
+        "10.9.0.150"
+    ));
+}
+
+#[test]
+fn decline_that_is_not_believed_is_told() {
+    let pipeline = pipeline(|_| {});
+    let good = Sent::new(4).address(50, "10.0.0.100").address(54, "10.0.0.1");
+    let mut script = Script { declined: Declined::Doubted, ..Script::default() };
+    let outcome = run(&pipeline, &good, &mut script);
+    assert_eq!(what(&outcome), Some(What::Doubted));
+    assert!(matches!(outcome, Outcome::Silence { reason: Silence::Doubted, .. }));
 }
 
 #[test]

@@ -271,6 +271,7 @@ pub(super) struct Script {
     pub(super) client: Option<Client>,
     pub(super) whereabouts: Option<(Ipv4Addr, Whereabouts)>,
     pub(super) holds: Option<Ipv4Addr>,
+    pub(super) leased: Option<Ipv4Addr>,
 }
 
 impl Default for Script {
@@ -285,6 +286,7 @@ impl Default for Script {
             client: None,
             whereabouts: None,
             holds: None,
+            leased: None,
         }
     }
 }
@@ -323,6 +325,10 @@ impl Leases for Script {
 
     fn whereabouts(&self, address: Ipv4Addr, _: &HardwareAddress) -> Option<Whereabouts> {
         self.whereabouts.as_ref().filter(|(known, _)| *known == address).map(|(_, told)| told.clone())
+    }
+
+    fn is_leased(&self, address: Ipv4Addr) -> bool {
+        self.leased == Some(address)
     }
 
     fn holds(&self, _: &Client, address: Ipv4Addr) -> bool {

@@ -122,7 +122,7 @@ pub(super) fn acked(answer: Answer) -> Option<Ipv4Addr> {
 pub(super) fn offered(offered: Offered) -> Option<Ipv4Addr> {
     match offered {
         Offered::Address(address) => Some(address),
-        Offered::Probe(_) | Offered::Exhausted => None,
+        Offered::Probe(_) | Offered::Exhausted | Offered::Pressed => None,
     }
 }
 

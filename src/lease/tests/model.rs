@@ -149,11 +149,14 @@ impl World {
                 }
             }
             Move::Decline(n, a) => {
-                if let Declined::Done(hold) = self.engine().decline(&client(n), address(a)) {
+                let declined = self.engine().decline(&client(n), address(a));
+                if declined != Declined::NotHolder {
                     let holder = self.pending.holder(address(a), now);
                     assert!(holder.is_none_or(|holder| holder == n));
                     assert!(!self.pending.rests(address(a), now));
                     self.pending.leases.remove(&address(a));
+                }
+                if let Declined::Done(hold) = declined {
                     self.pending.rests.insert(address(a), Timestamp(now.0 + hold.as_secs()));
                 }
             }

@@ -266,6 +266,66 @@ fn decline_quarantines_address() {
 }
 
 #[test]
+fn no_more_than_a_quarter_of_a_pool_rests_for_declines_and_its_clients_get_other_addresses() {
+    let mut engine = engine("10.0.0.100-10.0.0.107");
+    let resting = |engine: &LeaseManager<_>| engine.gauges()[0].states[3];
+    for n in 1..=2 {
+        let offered = engine.discover_at(START, n).unwrap();
+        assert!(matches!(engine.at(START, |m| m.decline(&client(n), offered)), Declined::Done(_)));
+    }
+    // Neither what is merely offered nor what is leased; nor within one batch.
+    let offered = engine.discover_at(START, 3).unwrap();
+    assert_eq!(engine.at(START, |m| m.decline(&client(3), offered)), Declined::Doubted);
+    let leased = engine.lease(START, 4);
+    assert_eq!(engine.at(START, |m| m.decline(&client(4), leased)), Declined::Doubted);
+    assert_eq!((resting(&engine), engine.gauges()[0].states[0]), (2, 0), "its lease is over");
+    let another = engine.discover_at(START, 4).unwrap();
+    assert!(another != leased && another != offered);
+    assert!(engine.discover_at(START, 5).is_some_and(|address| address != leased && address != offered));
+    // As long as an offer lasts.
+    assert_eq!(acked(engine.ask_at(START.plus(60), 4, Ask::Selecting(leased))), Some(leased));
+}
+
+#[test]
+fn declines_of_one_batch_count_together() {
+    let mut engine = engine("10.0.0.100-10.0.0.107");
+    let declined = engine.at(START, |m| {
+        let decline = |n| {
+            let offered = offered(m.discover(&client(n), &LAN, None)).unwrap();
+            m.decline(&client(n), offered)
+        };
+        (1..=4).map(decline).filter(|declined| matches!(declined, Declined::Done(_))).count()
+    });
+    assert_eq!(declined, 2);
+}
+
+#[test]
+fn strangers_are_turned_away_under_pressure_and_who_had_a_lease_is_not() {
+    let mut engine = engine(POOL);
+    let (held, given_back) = (engine.lease(START, 1), engine.lease(START, 2));
+    engine.at(START, |m| m.release(&client(2), given_back));
+    engine.press(true);
+    assert_eq!(engine.at(START, |m| m.discover(&client(3), &LAN, None)), Offered::Pressed);
+    assert_eq!(engine.discover_at(START, 1), Some(held));
+    assert_eq!(engine.discover_at(START, 2), Some(given_back));
+    assert_eq!(acked(engine.ask_at(START, 1, Ask::Renewing(held))), Some(held));
+    engine.press(false);
+    assert!(engine.discover_at(START, 3).is_some());
+}
+
+#[test]
+fn searches_of_a_second_look_at_a_bounded_number_of_addresses() {
+    let mut engine = engine("10.0.0.2-10.0.31.254");
+    // A flood of invented clients has nearly every address held for one of them.
+    let found = engine.at(START, |m| {
+        (0..20_000).filter(|n| offered(m.discover(&client(*n), &LAN, None)).is_some()).count()
+    });
+    assert!(found > 4000, "{found}");
+    assert!(engine.effort.tries(START) <= 32, "the second's budget is spent");
+    assert!(engine.effort.tries(START.plus(1)) > 1000, "the next second has its own");
+}
+
+#[test]
 fn declining_an_offer_leaves_the_lease_that_the_same_batch_granted() {
     let mut engine = engine("10.0.0.100-10.0.0.104");
     let offered = engine.discover_at(START, 1).unwrap();

@@ -22,7 +22,8 @@ use crate::stats::{Counter, Histogram, Shared, Slot};
 /// The same complaint is logged once in this time; the counters count each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// A full pool stays full for a while, and its clients ask again and again: once in this time, whichever worker they reach.
-const SAY_EXHAUSTED_EVERY: Duration = Duration::from_secs(60);
+/// So it is with declines.
+const ALARM_EVERY: Duration = Duration::from_secs(60);
 
 /// What is counted and logged. The DHCP worker's own; public for the count of instructions (`tests/instructions`).
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Complaint {
     Exhausted(Option<SubnetId>),
+    Doubted(Option<SubnetId>),
+    Overload,
     Store,
     Receive,
     Send,
@@ -272,6 +275,22 @@ impl Account {
                 self.slot.count(Counter::LeaseDeclined);
                 event!(DhcpLeaseDeclined, mac = mac, xid = xid, subnet = subnet; "declined {address}");
             }
+            What::LeftOut => {
+                let subnet = subnet.to_owned();
+                if self.may_alarm(Complaint::Overload, b"overload") {
+                    event!(DhcpOverloaded, mac = mac, xid = xid, subnet = subnet;
+                        "more packets come than can be answered; clients that are not known are left out");
+                }
+            }
+            What::Doubted => {
+                self.slot.count(Counter::SecurityDoubted);
+                let subnet = subnet.to_owned();
+                let what = format!("declines in {subnet}");
+                if self.may_alarm(Complaint::Doubted(event.subnet), what.as_bytes()) {
+                    event!(DhcpDeclinesDoubted, mac = mac, xid = xid, subnet = subnet;
+                        "so many addresses were declined that {address} does not rest as well");
+                }
+            }
             What::Nak(reason) => {
                 event!(DhcpNakSent, mac = mac, xid = xid, subnet = subnet; "refused {address}: {}", reason.message());
             }
@@ -279,18 +298,25 @@ impl Account {
             What::Refused(refusal) => Self::refused(refusal, Some(event)),
             What::Exhausted => {
                 let subnet = subnet.to_owned();
-                // Its own memory first: a flood of invented clients can push a word out of the shared one.
-                if self.may_complain(Complaint::Exhausted(event.subnet))
-                    && self.shared.may_say(subnet.as_bytes(), SAY_EXHAUSTED_EVERY, boot_time())
-                {
+                if self.may_alarm(Complaint::Exhausted(event.subnet), subnet.as_bytes()) {
                     event!(DhcpPoolExhausted, mac = mac, xid = xid, subnet = subnet; "no address is left");
                 }
             }
         }
     }
 
+    /// Whether neither this worker nor, under the name `what`, another one has said so lately. Its own memory comes first:
+    /// a flood of invented clients can push a word out of the shared one.
+    fn may_alarm(&mut self, complaint: Complaint, what: &[u8]) -> bool {
+        self.is_due(complaint, ALARM_EVERY) && self.shared.may_say(what, ALARM_EVERY, boot_time())
+    }
+
     fn may_complain(&mut self, complaint: Complaint) -> bool {
-        let due = self.complained.get(&complaint).is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY);
+        self.is_due(complaint, COMPLAIN_EVERY)
+    }
+
+    fn is_due(&mut self, complaint: Complaint, every: Duration) -> bool {
+        let due = self.complained.get(&complaint).is_none_or(|last| last.elapsed() >= every);
         if due {
             self.complained.insert(complaint, Instant::now());
         }

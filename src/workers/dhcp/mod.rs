@@ -11,6 +11,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `batch`, `disk`, `send`, `account` | from datagrams to committed replies · the fsync of a large batch · their sending · counters and log lines |
+//! | `pressure` | whether more comes than can be answered |
 //! | `checker`, `parked`, `prober`, `ahead` | the conflict check: its steps · packets that wait · the wire · addresses probed ahead |
 //!
 //! Several workers share the sockets, the offers and the lease file; none knows of the others. When the lease
@@ -23,6 +24,7 @@ mod batch;
 mod checker;
 mod disk;
 mod parked;
+mod pressure;
 mod prober;
 mod send;
 
@@ -48,6 +50,7 @@ use batch::{Batch, Commit, Worked};
 use checker::Checker;
 use disk::{Disk, Promised};
 use parked::Owned;
+use pressure::Pressure;
 use prober::Prober;
 use send::Sender;
 
@@ -201,6 +204,8 @@ struct Worker {
     batches: u32,
     /// For each socket: after a failure to receive it is left alone for a while.
     pauses: Vec<Backoff>,
+    /// For each socket: how full its queue is.
+    pressures: Vec<Pressure>,
 }
 
 impl Worker {
@@ -245,6 +250,7 @@ impl Worker {
             looked: None,
             batches: 0,
             pauses: sockets.iter().map(|_| Backoff::default()).collect(),
+            pressures: sockets.iter().map(|_| Pressure::default()).collect(),
         })
     }
 
@@ -252,7 +258,8 @@ impl Worker {
     /// Errors: what this worker cannot go on without.
     fn serve(&mut self, sockets: &[(Interface, OwnedFd)]) -> Result<bool, String> {
         let mut worked = false;
-        for (socket, ((interface, fd), pause)) in sockets.iter().zip(&mut self.pauses).enumerate() {
+        let watched = self.pauses.iter_mut().zip(&mut self.pressures);
+        for (socket, ((interface, fd), (pause, pressure))) in sockets.iter().zip(watched).enumerate() {
             let received = Instant::now();
             if pause.left(received).is_some() {
                 continue;
@@ -260,9 +267,11 @@ impl Worker {
             self.batch.receiving();
             match self.inbox.receive(fd.as_fd()) {
                 Ok(0) => (),
-                Ok(_) => {
+                Ok(count) => {
                     worked = true;
                     pause.succeeded();
+                    let pressed = pressure.after(count, || socket::memory(fd.as_fd()).ok());
+                    self.batch.leases.press(pressed);
                     let long = batch::long_ones(&self.inbox);
                     let parts = self.batch.accept(&self.inbox, &long, interface.index);
                     for (access, part) in parts.each() {
@@ -300,6 +309,8 @@ impl Worker {
         if due.is_empty() {
             return false;
         }
+        // What has waited is not turned away at the end.
+        self.batch.leases.press(false);
         for (socket, (interface, fd)) in sockets.iter().enumerate() {
             let here: Vec<&Owned> =
                 due.iter().map(|one| &one.packet).filter(|packet| packet.socket == socket).collect();

@@ -9,6 +9,8 @@ use crate::lease::HardwareAddress;
 
 /// Packets that wait at one time, in one worker.
 const CAPACITY: usize = 256;
+/// So many of them from one link: whoever invents clients there leaves places for those of the others.
+const OF_ONE_LINK: usize = 192;
 /// Addresses that are tried for one packet: its client sends it again after some seconds (RFC 2131 §4.1).
 const TRIES: u8 = 8;
 
@@ -44,6 +46,13 @@ pub(super) struct Owned {
     pub(super) tries: u8,
 }
 
+impl Owned {
+    /// The link that it came from: its socket, and the relay (giaddr, 24 bytes into the message).
+    fn link(&self) -> (usize, Option<&[u8]>) {
+        (self.socket, self.bytes.get(24..28))
+    }
+}
+
 /// What becomes of a packet that is to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parking {
@@ -75,7 +84,11 @@ impl Parked {
             return Parking::Replaced;
         }
         let tries = packet.tries + 1;
-        if tries > TRIES || self.waiting.len() >= CAPACITY {
+        let link = packet.link();
+        let full = self.waiting.len() >= CAPACITY
+            || self.waiting.len() >= OF_ONE_LINK
+                && self.waiting.iter().filter(|one| one.packet.link() == link).count() >= OF_ONE_LINK;
+        if tries > TRIES || full {
             return Parking::Refused;
         }
         let (deadline, again) = (now + self.timeout, Some(now + self.timeout / 2));
@@ -191,10 +204,27 @@ mod tests {
             tried = parked.due(now + TIMEOUT, |_, _| false).remove(0).packet;
         }
         assert_eq!(parked.park(tried, park(1), now), Parking::Refused);
-        let places = (0..=CAPACITY).map(|n| Ipv4Addr::from(0x0a00_0000 + u32::try_from(n).unwrap()));
-        let parkings: Vec<_> =
-            places.map(|address| parked.park(packet(1), Park { address, ..park(1) }, now)).collect();
-        assert_eq!(parkings.iter().filter(|parking| **parking == Parking::Probe).count(), CAPACITY);
-        assert_eq!(parkings.last(), Some(&Parking::Refused));
+        let mut fill = |socket: usize, first: u32| {
+            let places = (first..=first + 256).map(Ipv4Addr::from);
+            let parkings: Vec<_> = places
+                .map(|address| parked.park(Owned { socket, ..packet(1) }, Park { address, ..park(1) }, now))
+                .collect();
+            assert_eq!(parkings.last(), Some(&Parking::Refused));
+            parkings.iter().filter(|parking| **parking == Parking::Probe).count()
+        };
+        assert_eq!(fill(0, 0x0a00_0000), OF_ONE_LINK);
+        assert_eq!(fill(1, 0x0b00_0000), CAPACITY - OF_ONE_LINK, "another link still finds places");
+    }
+
+    #[test]
+    fn a_link_is_an_interface_or_a_relay() {
+        let relayed = |octet: u8| {
+            let mut bytes = vec![0; 240];
+            bytes[27] = octet;
+            Owned { bytes: bytes.into(), ..packet(1) }
+        };
+        assert_ne!(relayed(1).link(), relayed(2).link());
+        assert_eq!(relayed(1).link(), relayed(1).link());
+        assert_ne!(Owned { socket: 1, ..relayed(1) }.link(), relayed(1).link());
     }
 }

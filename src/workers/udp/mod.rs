@@ -4,10 +4,11 @@
 //! |---|---|
 //! | this one | the loop: what it waits for, what it is told |
 //! | `socket` | one socket and one round of echoing on it |
-//! | `sources` | which datagrams must not be echoed |
+//! | `sources`, `brake` | which datagrams must not be echoed · which only at a limited rate |
 //!
 //! A worker that dies leaves its sockets and what waits in them to the next one.
 
+mod brake;
 mod socket;
 mod sources;
 

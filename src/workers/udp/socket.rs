@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use daemon_utils::socket::{DatagramBatch, dropped};
 use socket2::SockRef;
 
-use super::sources;
+use super::brake::Brake;
+use super::sources::{self, Loop};
 use crate::event;
 use crate::stats::{Counter, Slot};
 use crate::workers::pace::Backoff;
@@ -20,6 +21,7 @@ pub(super) struct Socket {
     /// The kernel's count of dropped datagrams, as far as it has been counted here.
     drops: u32,
     backoff: Backoff,
+    brake: Brake,
 }
 
 impl Socket {
@@ -28,7 +30,7 @@ impl Socket {
         let address = address.ok_or_else(|| io::Error::other("not a socket of the internet families"))?;
         // Linux before 4.12 cannot tell; then what was dropped before is counted with the first datagram.
         let drops = dropped(fd.as_fd()).unwrap_or(0);
-        Ok(Self { fd, address, drops, backoff: Backoff::default() })
+        Ok(Self { fd, address, drops, backoff: Backoff::default(), brake: Brake::new() })
     }
 
     /// What the kernel had dropped on this socket when it was taken over.
@@ -61,13 +63,16 @@ impl Socket {
         count
     }
 
-    fn send_back(&self, batch: &mut DatagramBatch, slot: Slot) {
+    fn send_back(&mut self, batch: &mut DatagramBatch, slot: Slot) {
         let mut keep = [false; super::BATCH];
         let mut looping = 0;
         for (i, keep) in keep.iter_mut().enumerate().take(batch.len()) {
             let datagram = batch.get(i);
             let (peer, port) = (datagram.peer, self.address.port());
-            match sources::check(peer, port, datagram.local, datagram.reply_from) {
+            let checked = sources::check(peer, port, datagram.local, datagram.reply_from);
+            let slow = checked
+                .and_then(|()| if self.brake.lets_through(peer) { Ok(()) } else { Err(Loop::TooFast) });
+            match slow {
                 Ok(()) => *keep = true,
                 Err(reason) => {
                     looping += 1;

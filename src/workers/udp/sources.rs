@@ -18,7 +18,8 @@ const SYSTEM_PORTS: u16 = 1024;
 /// Services above the system ports that are known to answer whatever they are sent, sorted: Microsoft SQL monitor
 /// 1434, SSDP 1900, Apple Remote Desktop 3283, WS-Discovery 3702, SIP 5060, mDNS 5353, Ubiquiti discovery 10001,
 /// memcached 11211, Source engine 27015, Quake 27910 and 27960. None lies where systems of today take clients' ports
-/// from (32768 and up), so an honest client meets them only if it asks for one.
+/// from (32768 and up), so an honest client meets them only if it asks for one. All others of that range are echoed at a
+/// limited rate ([`super::brake`]).
 const TALKATIVE_PORTS: [u16; 11] = [1434, 1900, 3283, 3702, 5060, 5353, 10001, 11211, 27015, 27910, 27960];
 
 /// Why a datagram is not echoed.
@@ -32,6 +33,8 @@ pub(super) enum Loop {
     NoHost,
     /// It was sent to a broadcast or multicast address: every echo service on the link would answer.
     ToMany,
+    /// Its port may be a service's, and much has come from there ([`super::brake`]).
+    TooFast,
 }
 
 impl Loop {
@@ -42,6 +45,7 @@ impl Loop {
             Self::EchoPort => "echo-port",
             Self::NoHost => "no-host",
             Self::ToMany => "to-many",
+            Self::TooFast => "too-fast",
         }
     }
 }

@@ -213,9 +213,10 @@ pub(crate) fn offers(bench: &Bench, book: &mut Book) -> anyhow::Result<()> {
     let server = servers::ours(&bench.programs, &bench.cable, &folder, &setting)?;
     let mut relay = Relay::new(&bench.cable, &bench.programs.load);
     relay.wait()?;
-    // A server has been up for a while when a client comes.
-    std::thread::sleep(Duration::from_secs(3));
-    let seconds = if bench.quick { "2" } else { "5" };
+    // A server has been up for a while when a client comes: it probes 20 addresses each second ahead of time, and so
+    // many are asked for.
+    let (ahead, seconds) = if bench.quick { (5, "2") } else { (13, "5") };
+    std::thread::sleep(Duration::from_secs(ahead));
     let report =
         relay.dhcp(&["--mode", "discover", "--rate", "50", "--window", "64", "--seconds", seconds])?;
     faults(book, SUBJECT, &report);
