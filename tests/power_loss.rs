@@ -110,15 +110,12 @@ impl Record {
                 begun.insert(pid, (line, beginning));
                 continue;
             }
-            let (began, call) = match rest.strip_prefix("<... ") {
-                Some(end) => {
-                    let Some((began, beginning)) = begun.remove(pid) else { continue };
-                    (began, format!("{beginning}{}", end.split_once('>').unwrap().1))
-                }
-                None => {
-                    record.leaves(line, rest);
-                    (line, rest.to_owned())
-                }
+            let (began, call) = if let Some(end) = rest.strip_prefix("<... ") {
+                let Some((began, beginning)) = begun.remove(pid) else { continue };
+                (began, format!("{beginning}{}", end.split_once('>').unwrap().1))
+            } else {
+                record.leaves(line, rest);
+                (line, rest.to_owned())
             };
             record.comes(line, &call);
             let Some((asked, result)) = call.rsplit_once(" = ") else { continue };
