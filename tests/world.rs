@@ -1,0 +1,141 @@
+//! The world around the daemon changes: the wall clock is stepped. A library that is loaded first (ld.so(8)) adds to what
+//! the kernel says, by a number in a file that the test changes.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::dhcp::Client;
+use common::lab::{kind, lines};
+use common::{Daemon, has, text};
+use dhcproto::v4::MessageType;
+
+/// One address, for a short while.
+const YAML: &str = "tcp: {enabled: false}
+udp: {enabled: false}
+dhcp:
+  interfaces: [lo]
+  port: 0
+  workers: 1
+  conflict_check: {method: off}
+  security: {client_rate: null}
+  lease_time: {default: SECS, min: SECS, max: SECS}
+  subnets:
+    lan: {network: 10.77.0.0/24, interface: lo, pools: {main: {range: 10.77.0.10-10.77.0.10}}}
+";
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// The file is mapped before the sandbox closes, and shared with all that is forked.
+const SHIM: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+static const volatile long *step;
+__attribute__((constructor)) static void map(void) {
+    const char *path = getenv("TEST_CLOCK_STEP");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    void *at = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, fd, 0);
+    if (at != MAP_FAILED) step = at;
+    close(fd);
+}
+int clock_gettime(clockid_t which, struct timespec *time) {
+    int result = syscall(SYS_clock_gettime, which, time);
+    if (!result && which == CLOCK_REALTIME && step) time->tv_sec += *step;
+    return result;
+}
+"#;
+
+/// A wall clock that the test steps.
+struct Clock {
+    file: PathBuf,
+    library: PathBuf,
+}
+
+impl Clock {
+    fn new(folder: &Path) -> Self {
+        let (source, library, file) = (folder.join("shim.c"), folder.join("shim.so"), folder.join("step"));
+        fs::write(&source, SHIM).unwrap();
+        fs::write(&file, 0_i64.to_ne_bytes()).unwrap();
+        let mut cc = Command::new("cc");
+        let output = cc.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        Self { file, library }
+    }
+
+    /// The wall clock goes this many seconds ahead of the machine's from now on. Written in place: it is mapped.
+    fn step(&self, secs: i64) {
+        use std::os::unix::fs::FileExt;
+        let file = fs::OpenOptions::new().write(true).open(&self.file).unwrap();
+        file.write_all_at(&secs.to_ne_bytes(), 0).unwrap();
+    }
+
+    #[track_caller]
+    fn start(&self, daemon: &Daemon) {
+        let mut start = daemon.command(&["start"]);
+        start.env("LD_PRELOAD", &self.library).env("TEST_CLOCK_STEP", &self.file);
+        let output = start.output().unwrap();
+        assert!(output.status.success(), "{}\n{}", text(&output), daemon.log());
+    }
+}
+
+/// A lease is held while the wall clock is stepped, in a run and between two; nobody else gets its address.
+#[test]
+fn lease_does_not_end_early_when_the_wall_clock_is_stepped() {
+    if !has("cc", "lease_does_not_end_early_when_the_wall_clock_is_stepped") {
+        return;
+    }
+    let daemon = Daemon::prepare(&YAML.replace("SECS", "1h"));
+    let clock = Clock::new(daemon.folder.path());
+    clock.start(&daemon);
+    let address = Client::new(1, daemon.dhcp_port()).lease();
+    for step in [DAY, -DAY, 0] {
+        for between_runs in [false, true] {
+            if between_runs {
+                daemon.run_ok(&["stop"]);
+                clock.step(step);
+                clock.start(&daemon);
+            } else {
+                clock.step(step / 2);
+            }
+            let port = daemon.dhcp_port();
+            let newcomer = Client::new(2, port);
+            newcomer.send(&newcomer.message(MessageType::Discover, &[]));
+            // One worker: when it has answered the holder, it has seen the newcomer.
+            let ack = Client::new(1, port).renew(address).expect("no answer to the renewal");
+            assert_eq!((kind(&ack), ack.yiaddr()), (MessageType::Ack, address), "step of {step} s");
+            newcomer.socket.set_nonblocking(true).unwrap();
+            assert_eq!(newcomer.receive(), None, "the address is leased; step of {step} s");
+        }
+    }
+    assert_eq!(lines(&daemon, &["DHCP_LEASE_EXPIRED"]), 0);
+    // The shim was in force: the log's lines are of three days.
+    let log = daemon.log();
+    let days: std::collections::BTreeSet<&str> = log.lines().filter_map(|line| line.get(..10)).collect();
+    assert!(days.len() >= 3, "{days:?}");
+}
+
+/// A day back: a lease of a few seconds ends after a few seconds.
+#[test]
+fn lease_does_not_last_longer_when_the_wall_clock_is_stepped_back() {
+    if !has("cc", "lease_does_not_last_longer_when_the_wall_clock_is_stepped_back") {
+        return;
+    }
+    let daemon = Daemon::prepare(&YAML.replace("SECS", "10s"));
+    let clock = Clock::new(daemon.folder.path());
+    clock.start(&daemon);
+    let address = Client::new(1, daemon.dhcp_port()).lease();
+    clock.step(-DAY);
+    // It asks for longer than the lease lasts.
+    let started = Instant::now();
+    assert_eq!(Client::new(2, daemon.dhcp_port()).lease(), address);
+    assert!(started.elapsed() > Duration::from_secs(5), "after {:?} of 10 s", started.elapsed());
+}
