@@ -4,14 +4,15 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use common::dhcp::Client;
+use common::echo::metric;
 use common::lab::{self, LOOPBACK, count, dhcp_port, kind, lines, query};
+use common::strace::Strace;
 use common::{Daemon, eventually, has, is_root, signal, text};
 use dhcproto::v4::{DhcpOption, MessageType};
 use nix::sys::signal::Signal;
@@ -25,37 +26,6 @@ fn impatient(n: u32, port: u16) -> Client {
 }
 
 // --- the fsync between receive and send ------------------------------------------------------------------
-
-/// A process under strace; let go when dropped.
-struct Trace(Child);
-
-impl Trace {
-    /// Follows the system calls that decide, in the order in which they happen; descriptors come with their paths.
-    fn attach(pid: i32, to: &std::path::Path) -> Self {
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-y", "-e", "trace=recvmmsg,sendmmsg,fsync,fdatasync,pwrite64", "-p"]);
-        strace.arg(pid.to_string()).arg("-o").arg(to).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = strace.spawn().unwrap();
-        let mut words = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let trace = Self(child);
-        let attached = words.find(|line| line.contains("attached"));
-        assert!(attached.is_some(), "strace could not attach");
-        trace
-    }
-
-    /// Ends the trace so that everything it saw is in the file.
-    fn finish(mut self) {
-        signal(i32::try_from(self.0.id()).unwrap(), Signal::SIGINT);
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 enum Call {
@@ -94,7 +64,11 @@ fn traced_request(durability: &str) -> Vec<Call> {
     let client = Client::new(1, dhcp_port(&daemon));
     let offer = client.discover().expect("no offer");
     let file = daemon.folder.path().join("trace");
-    let trace = Trace::attach(daemon.worker("dhcp 0"), &file);
+    let to = file.to_str().unwrap();
+    let trace = Strace::attach(
+        &[daemon.worker("dhcp 0")],
+        &["-y", "-e", "trace=recvmmsg,sendmmsg,fsync,fdatasync,pwrite64", "-o", to],
+    );
     client.socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let ack = client.select(&offer).expect("no ack");
     assert_eq!(kind(&ack), MessageType::Ack);
@@ -172,6 +146,59 @@ fn locked_file_stops_acks_only_and_service_resumes_by_itself() {
     assert_eq!(lab::until(&renewing, &renewal, MessageType::Ack).yiaddr(), held);
     daemon.wait_log(&["LEASE_STORE_RECOVERED"]);
     assert_eq!(lines(&daemon, &["WORKER_DIED"]), 0);
+}
+
+/// While these calls of the DHCP workers fail with EIO nothing is acknowledged, whoever asks, and it is said; afterwards
+/// everybody is served again.
+fn failing_calls_stop_acks_only(calls: &str) {
+    let daemon = Daemon::start(LOOPBACK);
+    let port = dhcp_port(&daemon);
+    let held = Client::new(1, port).lease();
+    let offer = Client::new(2, port).discover().expect("no offer");
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error=EIO"));
+    let workers = [daemon.worker("dhcp 0"), daemon.worker("dhcp 1")];
+    let strace = Strace::attach(&workers, &["-e", &trace, "-e", &inject, "-o", "/dev/null"]);
+    let (renewing, client) = (impatient(1, port), impatient(2, port));
+    let mut renewal = renewing.message(MessageType::Request, &[]);
+    renewal.set_ciaddr(held);
+    let wish = [
+        DhcpOption::RequestedIpAddress(offer.yiaddr()),
+        DhcpOption::ServerIdentifier(lab::server_id(&offer).unwrap()),
+    ];
+    let request = client.message(MessageType::Request, &wish);
+    eventually("both workers find the disk failing", || {
+        for (client, message) in [(&client, &request), (&renewing, &renewal)] {
+            client.send(message);
+            assert_eq!(client.receive(), None, "nothing may be acknowledged");
+        }
+        let failed = |worker| lines(&daemon, &["ERROR", worker, "LEASE_STORE_FAILED"]) > 0;
+        (failed("dhcp 0]") && failed("dhcp 1]")).then_some(())
+    });
+    assert!(Client::new(3, port).discover().is_some(), "offers need no disk");
+    assert_eq!(daemon.status()["endpoints"].as_array().unwrap().len(), 2);
+    assert!(metric(&daemon, "echo_daemon_errors_total{kind=\"lease_store\"}") > 0);
+    strace.finish();
+    assert_eq!(lab::until(&client, &request, MessageType::Ack).yiaddr(), offer.yiaddr());
+    assert_eq!(lab::until(&renewing, &renewal, MessageType::Ack).yiaddr(), held);
+    daemon.wait_log(&["LEASE_STORE_RECOVERED"]);
+    assert_eq!(lines(&daemon, &["WORKER_DIED"]), 0);
+    // What was acknowledged is in the file that others read.
+    let active = "SELECT count(DISTINCT address) FROM lease_list WHERE state = 'active'";
+    assert_eq!(count(&daemon, active), 2);
+}
+
+#[test]
+fn sync_that_fails_stops_acks_only_and_service_resumes_by_itself() {
+    if has("strace", "sync_that_fails_stops_acks_only_and_service_resumes_by_itself") {
+        failing_calls_stop_acks_only("fsync,fdatasync");
+    }
+}
+
+#[test]
+fn write_that_fails_stops_acks_only_and_service_resumes_by_itself() {
+    if has("strace", "write_that_fails_stops_acks_only_and_service_resumes_by_itself") {
+        failing_calls_stop_acks_only("pwrite64");
+    }
 }
 
 #[test]

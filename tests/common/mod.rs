@@ -16,6 +16,7 @@ pub mod octets;
 pub mod proc;
 pub mod raw;
 pub mod site;
+pub mod strace;
 pub mod traffic;
 
 use std::fs;
