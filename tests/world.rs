@@ -1,4 +1,4 @@
-//! The world around the daemon changes: the wall clock is stepped. A library that is loaded first (ld.so(8)) adds to what
+//! The world around the daemon changes: memory runs out, the wall clock is stepped. For the latter a library that is loaded first (ld.so(8)) adds to what
 //! the kernel says, by a number in a file that the test changes.
 
 mod common;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::dhcp::Client;
 use common::lab::{kind, lines};
-use common::{Daemon, has, text};
+use common::proc::field;
+use common::{ALL, Daemon, eventually, has, text};
 use dhcproto::v4::MessageType;
 
 /// One address, for a short while.
@@ -138,4 +139,43 @@ fn lease_does_not_last_longer_when_the_wall_clock_is_stepped_back() {
     let started = Instant::now();
     assert_eq!(Client::new(2, daemon.dhcp_port()).lease(), address);
     assert!(started.elapsed() > Duration::from_secs(5), "after {:?} of 10 s", started.elapsed());
+}
+
+#[test]
+fn worker_without_memory_is_replaced_and_its_clients_are_served() {
+    if !has("prlimit", "worker_without_memory_is_replaced_and_its_clients_are_served") {
+        return;
+    }
+    let daemon = Daemon::start(&ALL.replace("interfaces: [lo]", "interfaces: [lo]\n  workers: 1"));
+    let port = daemon.dhcp_port();
+    let held = Client::new(1, port).lease();
+    let worker = daemon.worker("dhcp 0");
+    // As its user: root may not everywhere (CAP_SYS_RESOURCE).
+    let mut limit = if nix::unistd::geteuid().is_root() {
+        let user = field(worker, "Uid").split(' ').next().unwrap().to_owned();
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--reuid", &user, "--regid", &user, "--clear-groups", "prlimit"]);
+        setpriv
+    } else {
+        Command::new("prlimit")
+    };
+    assert!(limit.args(["--pid", &worker.to_string(), "--data=4096:4096"]).status().unwrap().success());
+    // Each lease takes a little more; a worker that cannot have it ends, and its packet is sent again.
+    let mut number = 100;
+    eventually("the end of the worker", || {
+        number += 1;
+        let client = Client::new(number, port);
+        client.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        if let Some(offer) = client.discover() {
+            client.select(&offer);
+        }
+        (lines(&daemon, &["WORKER_DIED", "dhcp 0"]) > 0).then_some(())
+    });
+    let renewal = eventually("the successor", || Client::new(1, port).renew(held));
+    assert_eq!(kind(&renewal), MessageType::Ack);
+    eventually("a new client's lease", || {
+        let client = Client::new(90, port);
+        client.discover().and_then(|offer| client.select(&offer)).filter(|ack| kind(ack) == MessageType::Ack)
+    });
+    assert_eq!(lines(&daemon, &["WORKER_DIED"]), 1, "nobody else");
 }
