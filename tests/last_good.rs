@@ -68,7 +68,7 @@ fn broken_file_gives_way_to_what_was_in_force_only_where_that_is_asked_for() {
     let said = text(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("99999 is not a port") && said.contains("in force last"), "{said}");
-    assert!(daemon.log().contains("99999 is not a port"));
+    daemon.wait_log(&["99999 is not a port"]);
     // The daemon is the old one in all it does; the file counts again as soon as it is mended.
     let reload = daemon.run(&["reload"]);
     assert!(!reload.status.success() && text(&reload).contains("99999"), "{}", text(&reload));

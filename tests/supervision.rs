@@ -230,11 +230,11 @@ fn niceness(pid: i32) -> i32 {
 }
 
 #[test]
-fn whom_no_client_waits_for_gives_way() {
+fn keeper_gives_way_to_those_whom_clients_wait_for() {
     let daemon = Daemon::start(ALL);
     let main = daemon.pid();
     let usual = niceness(main);
-    for (name, more) in [("tcp", 0), ("udp", 0), ("dhcp 0", 0), ("api", 0), ("keeper", 10), ("logger", 10)] {
+    for (name, more) in [("tcp", 0), ("udp", 0), ("dhcp 0", 0), ("api", 0), ("logger", 0), ("keeper", 10)] {
         assert_eq!(niceness(named(main, name)[0]), (usual + more).min(19), "{name}");
     }
 }

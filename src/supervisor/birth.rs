@@ -109,8 +109,8 @@ impl Supervisor {
         std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
         let name = kind.process_name(index);
         title::set(&format!("echo-daemon: {name}"));
-        // No client waits for them, and on a small machine a client's worker would wait for its turn.
-        if matches!(kind, Kind::Logger | Kind::Keeper) {
+        // No client waits for it, and on a small machine a client's worker would wait for its turn.
+        if kind == Kind::Keeper {
             process::give_way();
         }
         let job = Job::inherit(self, kind, inheritance)?;
