@@ -211,7 +211,8 @@ fn events_page() -> String {
     let sources = sources();
     let is_said = |event: &Event| {
         let name = format!("{event:?}");
-        let ways = ["event!(", "Event::", "E::"].map(|before| format!("{before}{name}"));
+        let ways =
+            ["event!(", "announce!(self.shared,", "Event::", "E::"].map(|before| format!("{before}{name}"));
         ways.iter().any(|way| {
             let ends = |found: &str| found.starts_with([',', ';', '.', ')']);
             sources.split(way.as_str()).skip(1).any(ends)

@@ -12,7 +12,8 @@ use common::crowd::{Crowd, Step, in_file};
 use common::dhcp::Client;
 use common::echo::metric;
 use common::lab::{self, LOOPBACK, dhcp_port, dhcp_workers, kind, lines};
-use common::{Daemon, PATIENCE, eventually, is_alive, signal};
+use common::strace::Strace;
+use common::{Daemon, PATIENCE, eventually, has, is_alive, signal};
 use dhcproto::v4::{DhcpOption, MessageType};
 use nix::sys::signal::Signal;
 
@@ -247,4 +248,38 @@ fn dressed(packet: &[u8]) -> Vec<u8> {
         packet[236..240].copy_from_slice(&[0x63, 0x82, 0x53, 0x63]);
     }
     packet
+}
+
+#[test]
+fn packet_that_kills_a_worker_is_logged_and_never_handled_again() {
+    if !has("strace", "packet_that_kills_a_worker_is_logged_and_never_handled_again") {
+        return;
+    }
+    let daemon = Daemon::start(&LOOPBACK.replace("interfaces: [lo]", "interfaces: [lo]\n  workers: 1"));
+    let port = dhcp_port(&daemon);
+    let killer = Client::new(0xdead, port);
+    killer.socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let offer = killer.discover().expect("no offer");
+    // A fault of a library on the way of this packet, as far as the worker can tell.
+    let worker = daemon.worker("dhcp 0");
+    let fault =
+        ["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:signal=SIGSEGV", "-o", "/dev/null"];
+    let strace = Strace::attach(&[worker], &fault);
+    assert_eq!(killer.select(&offer), None);
+    let line = daemon.wait_log(&["ERROR", "DHCP_PACKET_QUARANTINED", "02000000dead"]);
+    assert!(line.contains("63825363"), "the whole packet: {line}");
+    daemon.wait_log(&["WORKER_DIED", "dhcp 0"]);
+    strace.finish();
+    // The client asks again, as clients do: with another xid. Everybody else is served, and this one with other words.
+    let mut again = Client::new(0xdead, port);
+    again.xid = 77;
+    again.socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let dropped = "echo_daemon_dhcp_dropped_total{reason=\"quarantined\"}";
+    eventually("the drop", || {
+        assert_eq!(again.select(&offer), None);
+        (metric(&daemon, dropped) > 0).then_some(())
+    });
+    Client::new(2, port).lease();
+    assert_eq!(again.renew(offer.yiaddr()).map(|ack| kind(&ack)), Some(MessageType::Ack));
+    assert_eq!(lines(&daemon, &["WORKER_DIED"]), 1);
 }

@@ -28,6 +28,7 @@ pub mod options;
 pub mod outcome;
 mod place;
 pub mod plan;
+pub mod quarantine;
 pub mod question;
 pub mod rate;
 mod reply;

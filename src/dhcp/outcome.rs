@@ -96,6 +96,8 @@ pub enum Destination {
 pub enum Silence {
     /// It is no message.
     Malformed(Malformed),
+    /// A packet like it killed a worker.
+    Quarantined,
     /// The security stage refused it.
     Refused(Refusal),
     /// It came by an interface that this generation does not serve.
@@ -145,6 +147,7 @@ impl Silence {
     pub fn counter(self) -> Counter {
         match self {
             Self::Malformed(malformed) => malformed.counter(),
+            Self::Quarantined => Counter::DropQuarantined,
             Self::Refused(refusal) => refusal.counter(),
             Self::UnknownInterface => Counter::DropUnknownInterface,
             Self::UnknownSubnet => Counter::DropUnknownSubnet,

@@ -92,6 +92,7 @@ cells! {
             DropStranger { reason = "stranger" },
             DropClass { reason = "class" },
             DropBootp { reason = "bootp" },
+            DropQuarantined { reason = "quarantined" },
             DropNotHolder { reason = "not-holder" },
             DropDoubted { reason = "doubted-decline" },
             DropOvertaken { reason = "overtaken" },

@@ -18,8 +18,10 @@ use super::transition::{Reason, Verdict};
 use super::upgrade::Attempt;
 use super::watcher::Watcher;
 use super::{Phase, Supervisor};
+use crate::dhcp::quarantine::Quarantine;
 use crate::event;
 use crate::stats::Gauge;
+use crate::workers::regions::Region;
 use crate::workers::{Kind, Order, Word};
 
 /// Interfaces often change several times in a row; they are looked at when they have been quiet for so long.
@@ -154,6 +156,7 @@ impl Supervisor {
             }
         }
         self.follow_old_workers();
+        self.quarantine(&child, exit);
         child.slot.vacate();
         self.has_orphans |= child.kind == Kind::Tcp;
         let (name, generation) = (child.name(), child.generation);
@@ -167,6 +170,22 @@ impl Supervisor {
             let pause = self.back_off.pause(child.kind, child.index, child.since.elapsed());
             self.restarts.push(Restart { kind: child.kind, index: child.index, at: Instant::now() + pause });
             announce!(self.shared, WorkerDied, pid = child.pid; "{name} has died: {why}; forked again in {} ms", pause.as_millis());
+        }
+    }
+
+    /// A DHCP worker that died of a fault had one packet in hand: the next one does not handle it. SIGKILL and SIGTERM are
+    /// somebody's wish, and no packet's doing.
+    fn quarantine(&self, child: &Child, exit: Exit) {
+        if child.kind != Kind::Dhcp {
+            return;
+        }
+        let fault = |signal| signal != Signal::SIGKILL as i32 && signal != Signal::SIGTERM as i32;
+        let blame = matches!(exit, Exit::Signal(signal) if fault(signal));
+        let quarantine = Quarantine::new(Region::Quarantine.of(self.shared));
+        if let Some(packet) = quarantine.bury(child.pid.as_raw(), blame) {
+            let hex = packet.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+            announce!(self.shared, DhcpPacketQuarantined, pid = child.pid;
+                "{} died with this packet in hand, and none like it is handled again: {hex}", child.name());
         }
     }
 

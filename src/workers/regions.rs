@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use daemon_utils::log::limits::WORDS_PER_EVENT;
 
+use crate::dhcp::quarantine::QUARANTINE_WORDS;
 use crate::dhcp::rate::RATE_WORDS;
 use crate::events::Event;
 use crate::lease::{OFFER_WORDS, PROBE_WORDS};
@@ -20,6 +21,8 @@ pub enum Region {
     Probes,
     /// How often each client is heard ([`crate::dhcp::rate::Rates`]).
     Rates,
+    /// Packets that killed a worker ([`crate::dhcp::quarantine::Quarantine`]).
+    Quarantine,
     /// How often each event is logged ([`daemon_utils::log::Limits`]).
     LogLimits,
 }
@@ -37,7 +40,7 @@ pub const WORDS: usize = {
 
 impl Region {
     /// All of them, in their order in memory.
-    pub const ALL: [Self; 4] = [Self::Offers, Self::Probes, Self::Rates, Self::LogLimits];
+    pub const ALL: [Self; 5] = [Self::Offers, Self::Probes, Self::Rates, Self::Quarantine, Self::LogLimits];
 
     /// What an upgrade in place knows it by, whatever its place.
     pub const fn name(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Region {
             Self::Offers => "offers",
             Self::Probes => "probes",
             Self::Rates => "rates",
+            Self::Quarantine => "quarantine",
             Self::LogLimits => "log-limits",
         }
     }
@@ -55,6 +59,7 @@ impl Region {
             Self::Offers => OFFER_WORDS,
             Self::Probes => PROBE_WORDS,
             Self::Rates => RATE_WORDS,
+            Self::Quarantine => QUARANTINE_WORDS,
             Self::LogLimits => Event::ALL.len() * WORDS_PER_EVENT,
         }
     }

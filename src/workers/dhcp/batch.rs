@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use daemon_utils::clock::boot_time;
 use daemon_utils::socket::DatagramBatch;
+use nix::unistd::getpid;
 
 use super::account::Account;
 use super::prober::Found;
 use crate::dhcp::check::Park;
-use crate::dhcp::{Outcome, Packet, Pipeline, Reply, Request};
+use crate::dhcp::quarantine::{Hand, Quarantine};
+use crate::dhcp::{Outcome, Packet, Pipeline, Reply, Request, Silence};
 use crate::lease::{Access, LeaseClock, LeaseManager, PATIENCE, SqliteStore, StoreError, Timestamp};
 use crate::protocol::{HardwareAddress, MessageType};
 use crate::stats::Histogram;
@@ -27,6 +29,8 @@ pub(super) struct Batch {
     pub(super) leases: LeaseManager<SqliteStore>,
     clock: LeaseClock,
     pub(super) account: Account,
+    quarantine: Quarantine,
+    hand: Hand,
     store_failed: Option<Instant>,
 }
 
@@ -86,6 +90,7 @@ type Decided = (Vec<(usize, Outcome)>, Option<Instant>);
 /// A packet that has been accepted, and which datagram it was.
 pub(super) struct Accepted<'a> {
     place: usize,
+    bytes: &'a [u8],
     request: Request<'a>,
 }
 
@@ -95,8 +100,10 @@ impl Batch {
         leases: LeaseManager<SqliteStore>,
         clock: LeaseClock,
         account: Account,
+        quarantine: Quarantine,
     ) -> Self {
-        Self { pipeline, leases, clock, account, store_failed: None }
+        let hand = quarantine.hand(getpid().as_raw());
+        Self { pipeline, leases, clock, account, quarantine, hand, store_failed: None }
     }
 
     pub(super) fn begin(&mut self, access: Access) -> Result<(), StoreError> {
@@ -173,6 +180,11 @@ impl Batch {
         let started = Instant::now();
         let mut parts = Parts::default();
         for (place, packet) in packets {
+            if self.quarantine.holds(packet.bytes) {
+                self.account.settle(Silence::Quarantined.into());
+                continue;
+            }
+            self.hand.take(packet.bytes);
             let pipeline = &self.pipeline;
             let accept = || if fresh { pipeline.accept(&packet) } else { pipeline.accept_again(&packet) };
             match catch_unwind(AssertUnwindSafe(accept)) {
@@ -180,12 +192,13 @@ impl Batch {
                     if fresh {
                         self.account.received(&request);
                     }
-                    parts.add(Accepted { place, request });
+                    parts.add(Accepted { place, bytes: packet.bytes, request });
                 }
                 Ok(Err(outcome)) => drop(self.account.settle(outcome)),
                 Err(_) => self.account.panicked(packet.from),
             }
         }
+        self.hand.lay_down();
         self.account.stage(Histogram::StageParse, started.elapsed());
         parts
     }
@@ -194,6 +207,7 @@ impl Batch {
     /// lease file fails, the whole part is dropped: its clients ask again.
     pub(super) fn work(&mut self, access: Access, part: &[Accepted<'_>], commit: Commit) -> Worked {
         let (outcomes, unsynced) = self.decide(access, part, commit);
+        self.hand.lay_down();
         let mut worked = Worked { unsynced, ..Worked::default() };
         for (place, outcome) in outcomes {
             match outcome {
@@ -295,12 +309,17 @@ impl Batch {
             if left_out.contains(&one.place) {
                 continue;
             }
+            self.hand.take(one.bytes);
             let (pipeline, leases) = (&self.pipeline, &mut self.leases);
             let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| pipeline.handle(&one.request, leases))) else {
                 self.account.panicked(one.request.message().hardware());
                 return Err(one.place);
             };
             outcomes.push((one.place, outcome));
+        }
+        // What happens at the commit is nobody's fault where there are several.
+        if accepted.len() > 1 {
+            self.hand.lay_down();
         }
         Ok(outcomes)
     }

@@ -40,6 +40,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::pace::Backoff;
 use super::regions::Region;
 use super::{Context, Heard, Order, Word, hear};
+use crate::dhcp::quarantine::Quarantine;
 use crate::dhcp::rate::Rates;
 use crate::dhcp::{InterfaceInfo, Packet, Pipeline, Silence};
 use crate::lease::{Access, EngineSettings, LeaseManager, Offers, Probes, SqliteStore, Topology};
@@ -228,6 +229,7 @@ impl Worker {
             .map_err(|error| error.to_string())?
             .with_probes(probes);
         let rates = Rates::new(Region::Rates.of(context.shared));
+        let quarantine = Quarantine::new(Region::Quarantine.of(context.shared));
         let interfaces = sockets.iter().map(|(interface, _)| InterfaceInfo::from(interface));
         let pipeline = Pipeline::new(Arc::clone(config), topology, interfaces.collect(), rates)
             .with_means(prober.means());
@@ -242,7 +244,7 @@ impl Worker {
             disk.map_err(|error| format!("could not start the thread that waits for the disk: {error}"))?;
         Ok(Self {
             inbox: DatagramBatch::new(BATCH, SLOT_BYTES, LONGEST),
-            batch: Batch::new(pipeline, leases, clock, account()),
+            batch: Batch::new(pipeline, leases, clock, account(), quarantine),
             sender: Sender::new(BATCH, packet),
             disk,
             checker: Checker::new(prober, probes, config.dhcp.conflict_check.timeout, context.index == 0),
