@@ -114,6 +114,26 @@ fn file_that_was_replaced_by_hand_is_not_removed() {
 }
 
 #[test]
+fn daemon_whose_file_was_deleted_or_written_over_is_found_and_stopped() {
+    let mut stranger = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+    for contents in [None, Some(format!("{}\n", stranger.id())), Some("no number".to_owned())] {
+        let daemon = Daemon::start(ECHO);
+        let main = daemon.pid();
+        match &contents {
+            None => fs::remove_file(daemon.pid_file()).unwrap(),
+            Some(contents) => fs::write(daemon.pid_file(), contents).unwrap(),
+        }
+        assert_eq!(daemon.status()["pid"], main, "{contents:?}");
+        refused(&daemon.run(&["start"]), &format!("with PID {main}"));
+        assert!(daemon.run_ok(&["stop"]).contains("stopped"), "{contents:?}");
+        assert!(!is_alive(main), "{contents:?}");
+    }
+    assert!(stranger.try_wait().unwrap().is_none());
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[test]
 fn of_twenty_racing_starts_exactly_one_wins() {
     for contents in [None, Some("1\n")] {
         let daemon = contents.map_or_else(|| Daemon::prepare(ECHO), with_pid_file);

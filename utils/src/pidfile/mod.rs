@@ -5,7 +5,8 @@
 //!
 //! Two locks, both of the open file description. flock(2) on the file is *the* lock. An open-file-description lock
 //! (fcntl(2)) on its first byte says "the number in here is mine", and is taken after the number is written: between
-//! the lock and the number, a file still holds what somebody else left in it.
+//! the lock and the number, a file still holds what somebody else left in it. Where the kernel tells who holds the lock, it is
+//! believed rather than the number, which somebody may have written over.
 //!
 //! As long as one process has a copy of the descriptor, they hold. Workers must close theirs
 //! (`process::keep_only`).
@@ -275,17 +276,37 @@ fn read_soon(file: &File) -> Option<Pid> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         // Asked before the number is read: what stood there before the holder came is not believed.
-        let vouched = is_vouched_for(file);
-        let mut text = [0; LONGEST];
-        let length = file.read_at(&mut text, 0).unwrap_or(0);
-        if let (true, Some(pid)) = (vouched, parse(&text[..length])) {
-            return Some(pid);
+        if is_vouched_for(file) {
+            let mut text = [0; LONGEST];
+            let length = file.read_at(&mut text, 0).unwrap_or(0);
+            if let Some(pid) = locker(file).or_else(|| parse(&text[..length])) {
+                return Some(pid);
+            }
         }
         if Instant::now() >= deadline {
             return None;
         }
         sleep(PAUSE);
     }
+}
+
+/// Whom the kernel knows to hold the file by flock(2), whatever somebody has written over the number since (proc(5),
+/// `/proc/locks`). Nobody where the file system has other device numbers there (btrfs), or where it is a process that we cannot see.
+/// To be asked of a file that is vouched for: anybody who may read a file may lock it.
+fn locker(file: &File) -> Option<Pid> {
+    let metadata = file.metadata().ok()?;
+    let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
+    let place = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks
+        .lines()
+        .find_map(|line| {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            let [kind, _, access, pid, at] = [(); 5].map(|()| words.next().unwrap_or_default());
+            ((kind, access, at) == ("FLOCK", "WRITE", &place)).then_some(pid)?.parse().ok()
+        })
+        .filter(|&pid: &i32| pid > 0)
+        .map(Pid::from_raw)
 }
 
 /// A positive number and its line end, nothing else: kill(2) takes 0 and negative ones for whole groups. A number

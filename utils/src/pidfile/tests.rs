@@ -4,6 +4,8 @@
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::unistd::getpid;
+
 use super::*;
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -16,12 +18,12 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 fn second_one_learns_who_runs() {
     let (_folder, path) = folder();
     let ours = PidFile::acquire(&path).unwrap();
-    ours.write(Pid::from_raw(4711)).unwrap();
+    ours.write(getpid()).unwrap();
     match PidFile::acquire(&path).unwrap_err() {
-        PidFileError::Running { pid, .. } => assert_eq!(pid, Some(Pid::from_raw(4711))),
+        PidFileError::Running { pid, .. } => assert_eq!(pid, Some(getpid())),
         other => panic!("{other}"),
     }
-    assert_eq!(holder(&path).unwrap(), Holder::Running(Some(Pid::from_raw(4711))));
+    assert_eq!(holder(&path).unwrap(), Holder::Running(Some(getpid())));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE);
 }
 
@@ -44,6 +46,17 @@ fn free_lock_means_stale_whatever_the_contents() {
         let ours = PidFile::acquire(&path).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
         drop(ours);
+    }
+}
+
+#[test]
+fn number_that_was_written_over_is_not_believed() {
+    let (_folder, path) = folder();
+    let ours = PidFile::acquire(&path).unwrap();
+    ours.write(getpid()).unwrap();
+    for contents in ["1\n", "", "nonsense"] {
+        fs::write(&path, contents).unwrap();
+        assert_eq!(holder(&path).unwrap(), Holder::Running(Some(getpid())), "{contents:?}");
     }
 }
 
@@ -77,8 +90,8 @@ fn number_that_comes_late_is_waited_for() {
     let ours = PidFile::acquire(&path).unwrap();
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| holder(&path).unwrap());
-        ours.write(Pid::from_raw(12)).unwrap();
-        assert_eq!(asked.join().unwrap(), Holder::Running(Some(Pid::from_raw(12))));
+        ours.write(getpid()).unwrap();
+        assert_eq!(asked.join().unwrap(), Holder::Running(Some(getpid())));
     });
 }
 
