@@ -1,5 +1,5 @@
 //! The log of the real daemon: one record is one whole line in the documented form, from the process that spoke,
-//! and none is lost: over rotations, reopened files, reloads, a killed logger and a full disk.
+//! and none is lost: over rotations, reopened files, reloads, a killed logger, a full disk and a slow one.
 
 mod common;
 
@@ -20,7 +20,8 @@ use common::dhcp::Client;
 use common::log::{
     ALL, Line, dhcp_port, lines, log_file, peers, prepare, sorted, start, stop, visit, visits, whole_log,
 };
-use common::{Daemon, ECHO, eventually, is_alive, is_root, text};
+use common::strace::Strace;
+use common::{Daemon, ECHO, eventually, has, is_alive, is_root, text};
 
 // --- the line --------------------------------------------------------------------------------------------
 
@@ -350,6 +351,33 @@ fn full_disk_costs_log_lines_only_and_they_are_counted_and_reported() {
     assert!((lost..=lost + 5).contains(&reported), "{lost} lines lost, {reported} reported: {report}");
     assert!(lost > 10 && dropped > 10 && log_dropped(&daemon) >= lost, "{lost} lost, {dropped} counted");
     assert!(is_alive(daemon.worker("logger")));
+}
+
+#[test]
+fn slow_disk_holds_nobody_up_and_loses_no_line() {
+    const TEST: &str = "slow_disk_holds_nobody_up_and_loses_no_line";
+    if !has("strace", TEST) || !is_root(TEST) {
+        return;
+    }
+    let daemon = start("log_level: INFO", ECHO);
+    let server = daemon.endpoint("tcp");
+    let to = daemon.folder.path().join("trace");
+    // Each write takes ten minutes.
+    let slow = ["-e", "trace=write,writev", "-e", "inject=write,writev:delay_enter=600000000"];
+    let strace =
+        Strace::attach(&[daemon.worker("logger")], &[&slow[..], &["-o", to.to_str().unwrap()]].concat());
+    let visitors = visits(server, 4, 100);
+    let written = peers(&lines(&daemon.log()), "TCP_CLIENT_CONNECTED").len();
+    assert!(written < visitors.len(), "{written} lines are there: the disk was not slow");
+    assert_eq!(daemon.status()["pid"], daemon.pid());
+    strace.finish();
+    eventually("all lines", || {
+        let log = lines(&daemon.log());
+        (peers(&log, "TCP_CLIENT_CONNECTED") == visitors
+            && peers(&log, "TCP_CLIENT_DISCONNECTED") == visitors)
+            .then_some(())
+    });
+    assert_eq!(log_dropped(&daemon), 0);
 }
 
 fn visit_or_not(server: SocketAddr) -> bool {

@@ -4,14 +4,16 @@
 mod common;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::dhcp::Client;
+use common::echo::connect;
 use common::lab::{kind, lines};
-use common::proc::field;
-use common::{ALL, Daemon, eventually, has, text};
+use common::proc::{family, field};
+use common::{ALL, Daemon, PATIENCE, eventually, has, is_root, text};
 use dhcproto::v4::MessageType;
 
 /// One address, for a short while.
@@ -178,4 +180,90 @@ fn worker_without_memory_is_replaced_and_its_clients_are_served() {
         client.discover().and_then(|offer| client.select(&offer)).filter(|ack| kind(ack) == MessageType::Ack)
     });
     assert_eq!(lines(&daemon, &["WORKER_DIED"]), 1, "nobody else");
+}
+
+/// A group of processes with little memory (cgroups(7)), of either version; none where this one may not make any.
+struct Group(PathBuf);
+
+impl Group {
+    fn with_memory(bytes: u32) -> Option<Self> {
+        let name = format!("echo-daemon-test-{}", std::process::id());
+        [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
+            .into_iter()
+            .find_map(|(root, limit)| {
+                let folder = Path::new(root).join(&name);
+                fs::create_dir(&folder).ok()?;
+                let group = Self(folder);
+                // A file of this name that did not come with the folder is no limit.
+                group.0.join(limit).exists().then_some(())?;
+                fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+                Some(group)
+            })
+    }
+
+    fn add(&self, pids: &[i32]) {
+        for pid in pids {
+            fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+        }
+    }
+
+    /// How many processes were killed because there was no memory left.
+    fn killed(&self) -> u64 {
+        let told = ["memory.oom_control", "memory.events"].map(|name| fs::read_to_string(self.0.join(name)));
+        let mut lines = told.iter().flatten().flat_map(|text| text.lines());
+        lines.find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Nobody may be in it.
+        let root = self.0.parent().unwrap().join("cgroup.procs");
+        for pid in fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default().lines() {
+            let _ = fs::write(&root, pid);
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn where_memory_runs_out_clients_are_killed_and_never_main() {
+    const TEST: &str = "where_memory_runs_out_clients_are_killed_and_never_main";
+    let Some(group) = is_root(TEST).then(|| Group::with_memory(64 << 20)).flatten() else {
+        eprintln!("skipped: {TEST}: no cgroup of its own can be made here");
+        return;
+    };
+    let daemon = Daemon::start(&ALL.replace("max_clients: 100", "max_clients: 5000"));
+    let (main, address) = (daemon.pid(), daemon.endpoint("tcp"));
+    let held = Client::new(1, daemon.dhcp_port()).lease();
+    let score = |pid: i32| -> i32 {
+        fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
+    };
+    assert!(
+        score(main) < score(daemon.worker("dhcp 0"))
+            && score(daemon.worker("dhcp 0")) < score(daemon.worker("tcp"))
+    );
+    group.add(&family(main));
+    // Each client has a process with some pages of its own.
+    let mut clients = Vec::new();
+    eventually("a process is killed", || {
+        let client = connect(address);
+        let _ = (&client).write_all(b"one more");
+        clients.push(client);
+        (group.killed() > 0).then_some(())
+    });
+    drop(clients);
+    let echoes = || {
+        let client = std::net::TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut back = [0; 4];
+        (&client).write_all(b"back").and_then(|()| (&client).read_exact(&mut back)).ok()?;
+        (back == *b"back").then_some(())
+    };
+    eventually("echoes again", echoes);
+    let renewal = eventually("the lease is renewed", || Client::new(1, daemon.dhcp_port()).renew(held));
+    assert_eq!(kind(&renewal), MessageType::Ack);
+    assert_eq!(daemon.status()["pid"], main);
+    assert_eq!(lines(&daemon, &["WORKER_DIED", "dhcp"]), 0);
+    daemon.run_ok(&["stop"]);
 }

@@ -113,6 +113,7 @@ impl Supervisor {
         if kind == Kind::Keeper {
             process::give_way();
         }
+        process::raise_oom_score(kind.oom_score());
         let job = Job::inherit(self, kind, inheritance)?;
         let mut keep = job.descriptors();
         keep.push(context.channel.as_fd());

@@ -45,6 +45,16 @@ impl Kind {
         }
     }
 
+    /// How much rather than main the kernel is to kill it where memory runs out ([`daemon_utils::process::raise_oom_score`]). A
+    /// process of one client is the least loss; whoever writes leases or the log comes last.
+    pub const fn oom_score(self) -> u16 {
+        match self {
+            Self::Tcp => 500,
+            Self::Udp | Self::Api => 300,
+            Self::Dhcp | Self::Keeper | Self::Logger => 100,
+        }
+    }
+
     /// How many of them a configuration asks for.
     pub fn count(self, config: &Config) -> u16 {
         match self {
