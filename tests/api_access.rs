@@ -6,14 +6,15 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use common::proc::family;
 use common::raw::{control, control_raw, request, socket_path, start_with_api, tcp, tcp_raw};
-use common::{Daemon, ECHO, PATIENCE, eventually, text};
+use common::{Daemon, ECHO, PATIENCE, eventually, is_root, text};
 
 // --- who may -------------------------------------------------------------------------------------------
 
@@ -61,6 +62,39 @@ fn over_tcp_reading_is_open_to_loopback_and_writing_needs_the_token() {
     assert_eq!(tcp(server, "POST", "/v1/reload", "Authorization: Bearer other\r\n").status, 200);
     let log = daemon.log();
     assert!(!log.contains("s3cret") && !log.contains("other\""), "the token is in the log");
+}
+
+/// Whether a process has these bytes in any memory that it can write.
+fn remembers(pid: i32, bytes: &[u8]) -> bool {
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    maps.lines().filter(|line| line.contains(" rw-p")).any(|line| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-')).unwrap();
+        let [from, to] = [range.0, range.1].map(|at| u64::from_str_radix(at, 16).unwrap());
+        let mut contents = vec![0; usize::try_from(to - from).unwrap()];
+        // Pages that are in no memory cannot be read.
+        let read = memory.read_at(&mut contents, from).unwrap_or(0);
+        contents[..read].windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[test]
+fn no_process_remembers_the_token() {
+    const TOKEN: &str = "0f4e1d5a-a-word-that-stands-nowhere-else-7b21c9";
+    if !is_root("no_process_remembers_the_token") {
+        return;
+    }
+    let daemon = start_with_api("{listen: \"127.0.0.1:0\", token_file: token}", Some(TOKEN));
+    daemon.run_ok(&["reload"]);
+    let processes = family(daemon.pid());
+    assert!(processes.len() > 3);
+    for pid in processes {
+        // What everybody has shows that the search finds things.
+        assert!(remembers(pid, daemon.config.to_str().unwrap().as_bytes()), "{pid}");
+        assert!(!remembers(pid, TOKEN.as_bytes()), "{:?}", common::title(pid));
+    }
+    let given = format!("Authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(tcp(daemon.endpoint("api"), "POST", "/v1/reload", &given).status, 200);
 }
 
 #[test]

@@ -15,10 +15,10 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use subtle::ConstantTimeEq;
 
 use super::State;
 use super::problem::Problem;
+use super::token::Token;
 use crate::event;
 use crate::stats::Counter;
 
@@ -159,7 +159,7 @@ fn authority(
         let wait = wait.as_secs().max(1).to_string();
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).field(header::RETRY_AFTER, &wait));
     }
-    if has_token(state.token.as_deref(), given.as_bytes()) {
+    if has_token(state.token.as_ref(), given.as_bytes()) {
         return Ok(Authority::Token);
     }
     if open {
@@ -179,13 +179,12 @@ fn unauthorized() -> Problem {
         .field(header::WWW_AUTHENTICATE, "Bearer realm=\"echo-daemon\"")
 }
 
-/// Whether an `Authorization` field holds the token; as long as that of a wrong one whose length is right.
-fn has_token(token: Option<&str>, given: &[u8]) -> bool {
+/// Whether an `Authorization` field holds the token.
+fn has_token(token: Option<&Token>, given: &[u8]) -> bool {
     let given = str::from_utf8(given).ok().and_then(|value| value.split_once(' '));
     match (token, given) {
         (Some(token), Some((scheme, given))) => {
-            scheme.eq_ignore_ascii_case("bearer")
-                && bool::from(given.trim().as_bytes().ct_eq(token.as_bytes()))
+            scheme.eq_ignore_ascii_case("bearer") && token.is(given.trim().as_bytes())
         }
         _ => false,
     }
@@ -197,12 +196,13 @@ mod tests {
 
     #[test]
     fn only_the_right_token_opens() {
-        assert!(has_token(Some("secret"), b"Bearer secret"));
-        assert!(has_token(Some("secret"), b"bearer  secret"));
-        assert!(!has_token(Some("secret"), b"Bearer secre"));
-        assert!(!has_token(Some("secret"), b"Basic secret"));
-        assert!(!has_token(Some("secret"), b""));
-        assert!(!has_token(Some("secret"), b"Bearer \xff"));
+        let token = Token::of(b"secret");
+        assert!(has_token(Some(&token), b"Bearer secret"));
+        assert!(has_token(Some(&token), b"bearer  secret"));
+        assert!(!has_token(Some(&token), b"Bearer secre"));
+        assert!(!has_token(Some(&token), b"Basic secret"));
+        assert!(!has_token(Some(&token), b""));
+        assert!(!has_token(Some(&token), b"Bearer \xff"));
         assert!(!has_token(None, b"Bearer "));
     }
 }

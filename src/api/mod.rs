@@ -31,6 +31,7 @@ pub mod query;
 pub mod reload;
 pub mod stats;
 pub mod status;
+pub mod token;
 pub mod upgrade;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use crate::stats::{PoolPlace, PoolSnapshot, Shared, Slot, StatsCollector};
 pub use access::{Owner, Peer};
 use openapi::Routes;
 use problem::Problem;
+use token::Token;
 
 /// What every request can see.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ pub struct State {
     /// The DHCP interfaces that are served; where they change, the process is replaced.
     pub served: Vec<InterfaceInfo>,
     /// The bearer token that writing over TCP needs.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// Whom the control socket belongs to.
     pub owner: access::Owner,
     /// What this machine is called.

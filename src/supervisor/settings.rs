@@ -8,8 +8,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use daemon_utils::log::Levels;
-use daemon_utils::{socket, state_file};
+use daemon_utils::socket;
 
+use crate::api::token::Token;
 use crate::config::{Config, ConfigManager, Finding, Loaded, Overlay, Report, changes_needing_restart};
 use crate::protocol::options;
 
@@ -20,7 +21,7 @@ pub(super) struct InForce {
     /// The same with the origin of every value, and the overlay of the runtime API.
     pub(super) loaded: Arc<Loaded>,
     /// The bearer token of the API.
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Token>,
 }
 
 impl InForce {
@@ -116,17 +117,12 @@ pub(super) fn refuse_what_needs_restart(old: &Config, new: &Config) -> Result<()
     Err(format!("{} cannot change while the daemon runs\nhint: {hint}", keys.join(", ")))
 }
 
-/// As much of the token's file as is read, in bytes.
-const TOKEN_FILE_BYTES: u64 = 64 * 1024;
-
-/// Reads the bearer token of the API while main still may: the first line of its file.
-fn token(config: &Config) -> Result<Option<String>, String> {
+/// Reads the bearer token of the API while main still may.
+fn token(config: &Config) -> Result<Option<Token>, String> {
     let Some(path) = &config.api.token_file else { return Ok(None) };
-    let text = state_file::read_regular(path, TOKEN_FILE_BYTES)
-        .map_err(|error| format!("could not read token file {path:?}: {error}"))?;
-    match String::from_utf8_lossy(&text).lines().next().map(str::trim) {
-        Some(token) if !token.is_empty() => Ok(Some(token.to_owned())),
-        _ => Err(format!(
+    match Token::read(path).map_err(|error| format!("could not read token file {path:?}: {error}"))? {
+        Some(token) => Ok(Some(token)),
+        None => Err(format!(
             "token file {path:?} is empty\nhint: write a long random word into it: openssl rand -hex 32"
         )),
     }

@@ -22,6 +22,7 @@ use super::{Context, Heard, Order, Word, hear};
 use crate::api::access::Guesses;
 use crate::api::desk::Desk;
 use crate::api::reload::Reloads;
+use crate::api::token::Token;
 use crate::api::{Endpoint, Owner, Peer, State, events, pool_places, router};
 use crate::config::Loaded;
 use crate::dhcp::InterfaceInfo;
@@ -38,7 +39,7 @@ pub struct Inputs {
     /// Listening TCP socket.
     pub listen: Option<OwnedFd>,
     /// The bearer token that writing over TCP needs.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// The configuration as it was said.
     pub loaded: Arc<Loaded>,
     /// The file that the configuration was read from.

@@ -15,9 +15,9 @@ use std::path::Path;
 use daemon_utils::pidfile::{self, Holder};
 use daemon_utils::process::descendants;
 use daemon_utils::socket::{self, Interface};
-use daemon_utils::state_file;
 use nix::unistd::Pid;
 
+use crate::api::token::Token;
 use crate::config::{Config, Finding, Severity};
 
 /// The daemon of the configuration that is looked at, if it runs.
@@ -92,13 +92,12 @@ fn check_token(config: &Config, findings: &mut Findings) {
     const KEY: &str = "api.token_file";
     let Some(path) = &config.api.token_file else { return };
     let shown = path.display();
-    let read = state_file::read_regular(path, super::TOKEN_FILE_BYTES);
-    match read.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
-        Ok(text) if text.lines().next().is_none_or(|line| line.trim().is_empty()) => {
+    match Token::read(path) {
+        Ok(None) => {
             let hint = format!("write a long random word into it: openssl rand -hex 32 > {shown}");
             findings.error(KEY, format!("{shown} is empty"), hint);
         }
-        Ok(_) => {
+        Ok(Some(_)) => {
             // The last three bits of the mode are what others may do.
             let open = path.metadata().is_ok_and(|found| found.mode() & 0o007 != 0);
             if open {

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::Extras;
+use crate::api::token::Token;
 use crate::config::{Running, Sources};
 use crate::stats::layout::Layout;
 use crate::supervisor::Supervisor;
@@ -22,7 +23,7 @@ use crate::workers::regions;
 
 /// Raised where an older version could not follow this one, or the other way round: when a field changes its meaning, or
 /// a word or an order of the workers' channels does, or a frame of the log.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Main's knowledge.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,7 +39,7 @@ pub(super) struct Handover {
     pub(super) sources: Sources,
     /// The configuration in force.
     pub(super) running: Running,
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Token>,
     pub(super) file_read: Option<Stamp>,
     pub(super) generation: u64,
     pub(super) last_generation: u64,
