@@ -15,6 +15,8 @@
 //! | [`supervisor`] | the main process: start order, children, generations, reload, stop |
 //! | [`cli`] | the commands |
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod cli;
 pub mod config;

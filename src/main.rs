@@ -1,5 +1,7 @@
 //! The binary: hands argv to the commands and exits with their code.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

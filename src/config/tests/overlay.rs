@@ -179,7 +179,7 @@ fn overlay_that_is_wrong_is_refused_and_one_that_cannot_be_believed_is_left_out(
 }
 
 /// Every key that takes the absolute path of a file is out of reach, or known to be no path on the server. The keys are
-/// those of the documentation, which names every key that is read (`tests/docs.rs`).
+/// those of the documentation, which names every key that is read (`tests/docs/main.rs`).
 #[test]
 fn no_path_can_be_set_at_run_time() {
     // Texts for clients and of clients, which the server opens nowhere.

@@ -8,6 +8,8 @@
 //! | `world`, `measured`, `play` | the pipeline under test · one function for each kind of packet · what is played |
 //! | `callgrind`, `figures` | running it under valgrind · the recorded figures |
 
+#![forbid(unsafe_code)]
+
 mod callgrind;
 mod figures;
 mod logger;
