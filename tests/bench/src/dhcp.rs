@@ -1,7 +1,7 @@
 //! The DHCP servers side by side: rounds over all of them, since the machine's mood changes; each starts with an empty
 //! lease file.
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::book::Book;
 use crate::load::{Dhcp, Relay};
 use crate::servers::{ALL, Kind};

@@ -1,6 +1,6 @@
 //! The proof that what is measured is durable: system calls of the workers under load, and their sandbox.
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::book::Book;
 use crate::load::Relay;
 use crate::servers::{self, Setting};

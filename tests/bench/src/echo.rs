@@ -1,6 +1,6 @@
 //! The echo services beside their ceilings and socat: connections, bytes on one connection, datagrams.
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::book::Book;
 use crate::load::{self, Rate};
 use crate::servers::{self, Running, Setting, TCP_PORT, UDP_PORT};

@@ -1,7 +1,7 @@
 //! What changes as the lease file grows: cost, memory, start-up, pages of leases; and the disk after an hour of
 //! renewals. One worker, so that figures are of one process.
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::book::Book;
 use crate::dhcp::faults;
 use crate::load::Relay;

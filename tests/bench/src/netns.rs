@@ -65,6 +65,19 @@ impl Cable {
         inside(&self.client, program.as_ref())
     }
 
+    /// Another address for the relays' side.
+    pub(crate) fn add_client_address(&self, address: &str) -> anyhow::Result<()> {
+        run("ip", ["-n", &self.client, "addr", "add", &format!("{address}/{PREFIX}"), "dev", INTERFACE])
+    }
+
+    /// Has the calling thread, and it alone, open its sockets on the side of the relay from now on (setns(2)).
+    pub(crate) fn enter_client(&self) -> anyhow::Result<()> {
+        let path = format!("/run/netns/{}", self.client);
+        let namespace = std::fs::File::open(&path).with_context(|| format!("could not open \"{path}\""))?;
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+        Ok(())
+    }
+
     /// Kills whoever is left on the server's side, so that the next server finds its ports free.
     pub(crate) fn clear(&self) {
         clear(&self.server);

@@ -286,7 +286,7 @@ fn nothing() -> String {
 }
 
 /// A table whose first column is words and whose others are figures. A short row is filled up.
-fn markdown(heads: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn markdown(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     let line =
         |cells: &mut dyn Iterator<Item = String>| format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
     let mut text = line(&mut heads.iter().map(|head| (*head).to_owned()));

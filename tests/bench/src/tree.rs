@@ -7,6 +7,7 @@ use std::fs;
 /// One line of /proc/PID/stat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
+    is_zombie: bool,
     parent: i32,
     /// Own time, and that of children that were waited for.
     ticks: u64,
@@ -52,6 +53,40 @@ pub(crate) fn named(root: i32, words: &str) -> Vec<i32> {
     found.into_iter().map(|(_, pid)| pid).collect()
 }
 
+/// One process of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) pid: i32,
+    /// It has ended, and nobody has waited for it yet.
+    pub(crate) is_zombie: bool,
+    /// As `ps` shows it.
+    pub(crate) title: String,
+}
+
+impl Member {
+    /// What it does, such as `dhcp 0`; the same for all processes of TCP clients.
+    pub(crate) fn role(&self) -> &str {
+        let role = self.title.strip_prefix("echo-daemon: ").unwrap_or(&self.title);
+        if self.is_tcp_client() { "tcp client" } else { role }
+    }
+
+    /// Whether it serves one TCP client: `tcp ADDRESS:PORT`.
+    pub(crate) fn is_tcp_client(&self) -> bool {
+        self.title.strip_prefix("echo-daemon: tcp ").is_some_and(|rest| rest.contains(':'))
+    }
+}
+
+/// A process and its descendants.
+pub(crate) fn members(root: i32) -> Vec<Member> {
+    let stats = stats();
+    let title = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).trim_end_matches(['\0', ' ']).to_owned()
+    };
+    let member = |pid: i32| Some(Member { pid, is_zombie: stats.get(&pid)?.is_zombie, title: title(&pid) });
+    family(&stats, root).into_iter().filter_map(member).collect()
+}
+
 /// A count as a number to calculate with; exact below 2⁵³.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn count(count: u64) -> f64 {
@@ -75,7 +110,8 @@ fn parse(stat: &str) -> Option<Stat> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     let times = fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok());
-    Some(Stat { parent: fields.get(1)?.parse().ok()?, ticks: times.sum::<Option<u64>>()? })
+    let is_zombie = fields.first() == Some(&"Z");
+    Some(Stat { is_zombie, parent: fields.get(1)?.parse().ok()?, ticks: times.sum::<Option<u64>>()? })
 }
 
 /// The process and everybody below it.
@@ -96,15 +132,24 @@ mod tests {
     #[test]
     fn times_are_read_behind_a_name_with_anything_in_it() {
         let line = "7 (a) b (c)) S 3 7 7 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 1 0";
-        assert_eq!(parse(line), Some(Stat { parent: 3, ticks: 100 }));
+        assert_eq!(parse(line), Some(Stat { is_zombie: false, parent: 3, ticks: 100 }));
+        assert!(parse(&line.replace(") S", ") Z")).unwrap().is_zombie);
         assert_eq!(parse("7 (a) S 3"), None);
     }
 
     #[test]
     fn family_is_everybody_below() {
-        let stat = |parent| Stat { parent, ticks: 1 };
+        let stat = |parent| Stat { is_zombie: false, parent, ticks: 1 };
         let stats = BTreeMap::from([(1, stat(0)), (5, stat(1)), (6, stat(5)), (7, stat(6)), (8, stat(1))]);
         assert_eq!(family(&stats, 5), [5, 6, 7]);
+    }
+
+    #[test]
+    fn roles_of_clients_bear_no_address() {
+        let member = |title: &str| Member { pid: 1, is_zombie: false, title: title.to_owned() };
+        assert_eq!(member("echo-daemon: tcp 192.0.2.7:40112").role(), "tcp client");
+        assert_eq!(member("echo-daemon: tcp").role(), "tcp");
+        assert_eq!(member("echo-daemon: dhcp 0").role(), "dhcp 0");
     }
 
     #[test]

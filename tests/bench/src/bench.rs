@@ -1,40 +1,11 @@
-//! `echo-bench`: runs our daemon, its peers and the ceilings of DESIGN §11 in turn under the same load, and makes tables
-//! and plots of what it found. `scripts/bench` builds what it needs and starts it, as root.
-//!
-//! | module | owns |
-//! |---|---|
-//! | `place` | the machine in words, and whether the disk is one |
-//! | `netns` | two namespaces and the cable between them |
-//! | `servers` | the DHCP servers: configuration, start, stop |
-//! | `load` | the load generator, and what it reports |
-//! | `tree` | CPU time and memory of a process and its descendants |
-//! | `dhcp` `echo` `growth` `durability` (`trace`) | what is measured |
-//! | `book` | the samples of all rounds, and the JSON file of them |
-//! | `aims` `table` `plot` `document` | what is made of the book |
+//! `echo-bench`: our daemon, its peers and the ceilings of DESIGN §11 in turn under the same load.
 
-#![forbid(unsafe_code)]
-
-mod aims;
-mod book;
-mod dhcp;
-mod document;
-mod durability;
-mod echo;
-mod growth;
-mod load;
-mod netns;
-mod place;
-mod plot;
-mod servers;
-mod table;
-mod trace;
-mod tree;
-
+use crate::book::{self, Book};
+use crate::netns::{self, Cable};
+use crate::servers::{self, Programs};
+use crate::{dhcp, document, durability, echo, growth, load, place, plot, table};
 use anyhow::{Context, bail, ensure};
-use book::Book;
 use clap::Parser;
-use netns::Cable;
-use servers::Programs;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
@@ -82,33 +53,33 @@ struct Args {
 
 /// What every part of the bench needs.
 #[derive(Debug)]
-struct Bench {
-    programs: Programs,
-    cable: Cable,
-    out: PathBuf,
-    quick: bool,
+pub(crate) struct Bench {
+    pub(crate) programs: Programs,
+    pub(crate) cable: Cable,
+    pub(crate) out: PathBuf,
+    pub(crate) quick: bool,
     wanted: BTreeSet<String>,
     began: Instant,
 }
 
 impl Bench {
     /// Whether this server or part is to be measured.
-    fn wants(&self, name: &str) -> bool {
+    pub(crate) fn wants(&self, name: &str) -> bool {
         self.wanted.contains(name)
     }
 
     /// How long one load takes, for the command line of the generator.
-    fn seconds(&self) -> String {
+    pub(crate) fn seconds(&self) -> String {
         if self.quick { "0.7" } else { "2" }.to_owned()
     }
 
     /// A folder beside the results.
-    fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.out.join(name)
     }
 
     /// The same, and empty.
-    fn fresh(&self, name: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn fresh(&self, name: &str) -> anyhow::Result<PathBuf> {
         let folder = self.folder(name);
         if folder.exists() {
             fs::remove_dir_all(&folder)
@@ -119,12 +90,13 @@ impl Bench {
     }
 
     /// What is done now, for whoever waits.
-    fn say(&self, what: &str) {
+    pub(crate) fn say(&self, what: &str) {
         eprintln!("{:>5.0} s  {what}", self.began.elapsed().as_secs_f64());
     }
 }
 
-fn main() -> ExitCode {
+/// The program `echo-bench`.
+pub fn bench() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -270,7 +242,7 @@ fn forget(book: &mut Book, wanted: &BTreeSet<String>) {
 }
 
 /// What scripts/bench has built and unpacked.
-fn programs(repo: &Path) -> anyhow::Result<Programs> {
+pub(crate) fn programs(repo: &Path) -> anyhow::Result<Programs> {
     let built =
         std::env::current_exe()?.parent().map(Path::to_path_buf).context("this program lies nowhere")?;
     let programs = Programs {
@@ -286,7 +258,7 @@ fn programs(repo: &Path) -> anyhow::Result<Programs> {
 }
 
 /// Ctrl-C and the like: whoever was started and both namespaces go before this process does.
-fn clean_up_on_signals() -> anyhow::Result<()> {
+pub(crate) fn clean_up_on_signals() -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
