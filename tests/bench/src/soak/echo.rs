@@ -15,8 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two short connections, two datagrams, two rounds over the long connections, two scrapes.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(10), Duration::from_secs(1), Duration::from_secs(1)];
-/// Connections that stay.
+/// Connections that stay: the first two to the end, the others for a minute, or each generation of workers would be kept by somebody.
 const LONG: usize = 30;
+const FOR_EVER: usize = 2;
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// What the services did.
 #[derive(Debug, Default)]
@@ -65,8 +67,14 @@ impl Tally {
     /// Connections that stay and say something once a second. One that is cut is counted and made anew.
     pub(crate) fn long(&self, end: &AtomicBool) {
         let mut streams: Vec<Option<TcpStream>> = (0..LONG).map(|_| None).collect();
+        let mut round = 0;
         while !end.load(Ordering::Relaxed) {
-            for place in &mut streams {
+            round += 1;
+            for (at, place) in streams.iter_mut().enumerate() {
+                // One after another, so that not all begin in one generation.
+                if at >= FOR_EVER && (round + 2 * at as u64).is_multiple_of(MINUTE.as_secs()) {
+                    *place = None;
+                }
                 let known = place.is_some();
                 let echoed = match place.take().map_or_else(connect, Ok) {
                     Ok(mut stream) => echo(&mut stream, b"still there").map(|()| stream),

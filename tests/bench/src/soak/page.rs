@@ -47,7 +47,8 @@ pub(crate) fn table(run: &Run) -> String {
     let rows = run.traffic.iter().map(|(name, number)| vec![(*name).to_owned(), number.to_string()]);
     text += &markdown(&["traffic and what became of it", "number"], rows.collect());
     text.push('\n');
-    let number = |value: f64, unit: &str| format!("{value:.1} {unit}").trim_end().replace(".0 ", " ");
+    let number =
+        |value: f64, unit: &str| format!("{value:.1} {unit}").replace(".0 ", " ").trim_end().to_owned();
     let rows = run.trends.iter().map(|trend| {
         let values = [trend.first, trend.last, trend.highest].map(|value| number(value, trend.unit));
         std::iter::once(trend.name.to_owned()).chain(values).collect()
