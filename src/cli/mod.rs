@@ -7,7 +7,7 @@ mod client;
 mod completions;
 mod config;
 mod explain;
-mod leases;
+pub mod leases;
 mod man;
 mod probe;
 mod progress;

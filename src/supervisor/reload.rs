@@ -19,7 +19,7 @@ use super::{Supervisor, preflight, settings};
 use crate::config::{Loaded, Overlay, Running};
 use crate::event;
 use crate::stats::Counter;
-use crate::workers::{Order, Patch, STALE, UNSAVED, logger};
+use crate::workers::{Order, Patch, UNSAVED, logger};
 
 /// Most wishes that wait, over all who asked.
 const MOST_WAITING: usize = 1024;
@@ -127,7 +127,7 @@ impl Supervisor {
         let read = match &wish {
             // The overlay in force, not the one in the state folder, which belongs to the workers' user.
             Wish::Reload(_) | Wish::Upgrade(_) => self.load(&self.in_force.loaded.overlay),
-            Wish::Patch(_, patch) => self.patched(patch),
+            Wish::Patch(_, patch) => settings::patched(&self.manager, &self.in_force.loaded, patch),
         };
         if let (Wish::Patch(..), Ok(loaded)) = (&wish, &read)
             && (&loaded.overlay, &loaded.document)
@@ -152,19 +152,6 @@ impl Supervisor {
         if let Err(reason) = begun {
             self.finish(Reason::Reload, askers, Err(reason));
         }
-    }
-
-    /// The sources with a patch over them, which nobody has looked at yet.
-    fn patched(&self, patch: &Patch) -> Result<Loaded, String> {
-        let now = &self.in_force.loaded;
-        if !patch.tag.is_empty() && patch.tag != now.effective.tag() {
-            return Err(format!("{STALE}the configuration is another one by now\nhint: read it again"));
-        }
-        let value: serde_json::Value =
-            serde_json::from_str(&patch.json).map_err(|error| format!("the patch is no JSON: {error}"))?;
-        let overlay =
-            now.overlay.patched(&value, &now.below).map_err(|report| report.errors().to_string())?;
-        self.load(&overlay)
     }
 
     /// All sources with this overlay.

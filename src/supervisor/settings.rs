@@ -13,6 +13,7 @@ use daemon_utils::socket;
 use crate::api::token::Token;
 use crate::config::{Config, ConfigManager, Finding, Loaded, Overlay, Report, changes_needing_restart};
 use crate::protocol::options;
+use crate::workers::{Patch, STALE};
 
 /// What a generation is born with: a configuration that main could put into force.
 #[derive(Debug, Clone)]
@@ -63,6 +64,18 @@ pub(super) fn load_for_start(
 /// The same with this overlay in the place of the one that the state folder holds.
 pub(super) fn load_with_overlay(manager: &ConfigManager, overlay: &Overlay) -> Result<Loaded, Report> {
     manager.load_with_overlay(overlay, options::check, own_addresses)
+}
+
+/// The sources with a patch of the api process over them and over what it has set before. Nobody has looked at the patch
+/// yet: main believes nothing of it. `now` is what is in force. Errors: it is refused, in words for whoever sent it.
+pub fn patched(manager: &ConfigManager, now: &Loaded, patch: &Patch) -> Result<Loaded, String> {
+    if !patch.tag.is_empty() && patch.tag != now.effective.tag() {
+        return Err(format!("{STALE}the configuration is another one by now\nhint: read it again"));
+    }
+    let value: serde_json::Value =
+        serde_json::from_str(&patch.json).map_err(|error| format!("the patch is no JSON: {error}"))?;
+    let overlay = now.overlay.patched(&value, &now.below).map_err(|report| report.errors().to_string())?;
+    load_with_overlay(manager, &overlay).map_err(|report| report.errors().to_string())
 }
 
 /// The same with a look at this machine (`machine`): for who asks whether a start or a reload would succeed.

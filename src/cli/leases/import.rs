@@ -32,12 +32,23 @@ pub(in crate::cli) struct ImportArgs {
     json: bool,
 }
 
+/// What a file of leases may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     /// Comma-separated, with a header line
     Csv,
     /// An array of objects
     Json,
+}
+
+impl Format {
+    /// What messages call the place of a row.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Csv => "line",
+            Self::Json => "entry",
+        }
+    }
 }
 
 /// Mistakes shown at most.
@@ -47,11 +58,9 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
     let file = args.file.display();
     let bytes = read(&args.file).map_err(|error| refused(format!("could not read \"{file}\": {error}")))?;
     let format = args.format.unwrap_or_else(|| guess(&args.file, &bytes));
-    let (word, rows) = match format {
-        Format::Csv => ("line", from_csv(&bytes)),
-        Format::Json => ("entry", from_json(&bytes)),
-    };
-    let rows = rows.map_err(|mistake| refused(format!("\"{file}\": {mistake}\nnothing was imported")))?;
+    let word = format.word();
+    let rows = rows(format, &bytes)
+        .map_err(|mistake| refused(format!("\"{file}\": {mistake}\nnothing was imported")))?;
     write::become_owner(config)?;
     let (mut leases, times) = write::open(config)?;
     let mut progress = Progress::new("imported");
@@ -73,6 +82,15 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
     }
     say(&format!("imported {}, updated {}, unchanged {}", done.new, done.updated, done.unchanged));
     Ok(())
+}
+
+/// The rows of a file by their places, each as text or as what is wrong with it. Errors: what is wrong with the file as a
+/// whole.
+pub fn rows(format: Format, bytes: &[u8]) -> Result<Drafts<'_>, String> {
+    match format {
+        Format::Csv => from_csv(bytes),
+        Format::Json => from_json(bytes),
+    }
 }
 
 fn refused(reason: String) -> Failure {
@@ -113,7 +131,7 @@ fn guess(path: &Path, bytes: &[u8]) -> Format {
 type Mistakes = Vec<(u64, Flaw)>;
 
 /// Row after row: the text of a million leases takes half a gigabyte.
-type Drafts<'a> = Box<dyn Iterator<Item = Draft> + 'a>;
+pub type Drafts<'a> = Box<dyn Iterator<Item = Draft> + 'a>;
 
 fn from_csv(bytes: &[u8]) -> Result<Drafts<'_>, String> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);

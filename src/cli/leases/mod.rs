@@ -4,7 +4,7 @@
 
 mod export;
 mod history;
-mod import;
+pub mod import;
 mod kea;
 mod list;
 mod release;

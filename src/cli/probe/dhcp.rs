@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dhcproto::v4::{DhcpOption, Flags, HType, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable, Decoder, Encodable, Encoder};
+use dhcproto::{Encodable, Encoder};
 
 use super::Step;
+use crate::protocol::{self, DhcpParser};
 
 /// Port of clients (RFC 2131 §4.1).
 const CLIENT_PORT: u16 = 68;
@@ -73,6 +74,29 @@ fn client_socket(interface: &str) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// What counts of a server's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Answer {
+    kind: protocol::MessageType,
+    address: Ipv4Addr,
+    server: Option<Ipv4Addr>,
+    lease_secs: Option<u32>,
+}
+
+impl Answer {
+    /// From a datagram; none where it is no answer in this transaction. Anybody on the network may have sent it, so it is
+    /// not for dhcproto, whose decoder panics on some options.
+    fn read(bytes: &[u8], xid: u32) -> Option<Self> {
+        let message = DhcpParser::parse_reply(bytes).ok().filter(|message| message.xid() == xid)?;
+        Some(Self {
+            kind: message.kind(),
+            address: message.yiaddr(),
+            server: message.server_id(),
+            lease_secs: message.lease_time_secs(),
+        })
+    }
+}
+
 struct Client {
     socket: UdpSocket,
     server: SocketAddrV4,
@@ -110,20 +134,16 @@ impl Client {
 
     fn run(&self) -> Result<Vec<Step>, String> {
         let (offer, discover) =
-            self.exchange(&self.message(MessageType::Discover, &[]), MessageType::Offer)?;
-        let address = offer.yiaddr();
-        let Some(DhcpOption::ServerIdentifier(server)) = offer.opts().get(OptionCode::ServerIdentifier)
-        else {
+            self.exchange(&self.message(MessageType::Discover, &[]), protocol::MessageType::Offer)?;
+        let address = offer.address;
+        let Some(server) = offer.server else {
             return Err(format!("the offer of {address} names no server"));
         };
-        let wish = [DhcpOption::RequestedIpAddress(address), DhcpOption::ServerIdentifier(*server)];
+        let wish = [DhcpOption::RequestedIpAddress(address), DhcpOption::ServerIdentifier(server)];
         let (answer, request) =
-            self.exchange(&self.message(MessageType::Request, &wish), MessageType::Ack)?;
-        let lease = match answer.opts().get(OptionCode::AddressLeaseTime) {
-            Some(DhcpOption::AddressLeaseTime(secs)) => format!("{secs} s"),
-            _ => "no lease time".to_owned(),
-        };
-        let mut release = self.message(MessageType::Release, &[DhcpOption::ServerIdentifier(*server)]);
+            self.exchange(&self.message(MessageType::Request, &wish), protocol::MessageType::Ack)?;
+        let lease = answer.lease_secs.map_or_else(|| "no lease time".to_owned(), |secs| format!("{secs} s"));
+        let mut release = self.message(MessageType::Release, &[DhcpOption::ServerIdentifier(server)]);
         release.set_ciaddr(address);
         let started = Instant::now();
         self.send(&release)?;
@@ -166,17 +186,22 @@ impl Client {
     }
 
     /// Sends until the answer comes; how long it took since the first time.
-    fn exchange(&self, message: &Message, awaited: MessageType) -> Result<(Message, Duration), String> {
+    fn exchange(
+        &self,
+        message: &Message,
+        awaited: protocol::MessageType,
+    ) -> Result<(Answer, Duration), String> {
         let started = Instant::now();
         while started.elapsed() < self.timeout {
             self.send(message)?;
             let sent = Instant::now();
             while sent.elapsed() < AGAIN && started.elapsed() < self.timeout {
                 let Some(answer) = self.receive()? else { break };
-                match answer.opts().msg_type() {
-                    Some(kind) if kind == awaited => return Ok((answer, started.elapsed())),
-                    Some(MessageType::Nak) => return Err(format!("{} refused the request", self.server)),
-                    _ => (),
+                if answer.kind == awaited {
+                    return Ok((answer, started.elapsed()));
+                }
+                if answer.kind == protocol::MessageType::Nak {
+                    return Err(format!("{} refused the request", self.server));
                 }
             }
         }
@@ -184,7 +209,7 @@ impl Client {
     }
 
     /// The next answer to this client; none when there was none for a while.
-    fn receive(&self) -> Result<Option<Message>, String> {
+    fn receive(&self) -> Result<Option<Answer>, String> {
         let mut buffer = [0; 1500];
         let length = match self.socket.recv(&mut buffer) {
             Ok(length) => length,
@@ -195,12 +220,45 @@ impl Client {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
             Err(error) => return Err(format!("could not receive: {error}")),
         };
-        let bytes = buffer.get(..length).unwrap_or_default();
-        // The library panics on a hardware address longer than its field.
-        let answer = bytes
-            .get(2)
-            .filter(|hlen| **hlen <= 16)
-            .and_then(|_| Message::decode(&mut Decoder::new(bytes)).ok());
-        Ok(answer.filter(|answer| answer.xid() == self.xid && answer.opcode() == Opcode::BootReply))
+        Ok(Answer::read(buffer.get(..length).unwrap_or_default(), self.xid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use dhcproto::{Decodable, Decoder};
+
+    use super::*;
+
+    fn offer(options: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; 240];
+        bytes[..8].copy_from_slice(&[2, 1, 6, 0, 0, 0, 0, 7]);
+        bytes[16..20].copy_from_slice(&[10, 0, 0, 100]);
+        bytes[236..].copy_from_slice(&[99, 130, 83, 99]);
+        bytes.extend([53, 1, 2, 54, 4, 10, 0, 0, 1]);
+        bytes.extend(options);
+        bytes.push(255);
+        bytes
+    }
+
+    #[test]
+    fn an_answer_is_of_our_transaction() {
+        let answer = Answer::read(&offer(&[51, 4, 0, 0, 14, 16]), 7).unwrap();
+        assert_eq!((answer.kind, answer.lease_secs), (protocol::MessageType::Offer, Some(3600)));
+        assert_eq!((answer.address, answer.server), ([10, 0, 0, 100].into(), Some([10, 0, 0, 1].into())));
+        assert_eq!(Answer::read(&offer(&[]), 8), None);
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn answers_on_which_dhcproto_panics_are_read() {
+        let short_name = offer(&[81, 1, 0]);
+        assert!(catch_unwind(|| Message::decode(&mut Decoder::new(&short_name)).is_ok()).is_err());
+        assert!(Answer::read(&short_name, 7).is_some());
+        for bytes in [&b""[..], &[2; 17], &[255; 300]] {
+            assert_eq!(Answer::read(bytes, 7), None);
+        }
     }
 }
