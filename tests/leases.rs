@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::dhcp::Client;
 use common::lab::{self, LOOPBACK, dhcp_port};
-use common::{Daemon, eventually, text};
+use common::{BINARY, Daemon, eventually, text};
 use dhcproto::v4::{DhcpOption, MessageType};
 use serde_json::Value;
 
@@ -309,6 +310,43 @@ fn files_beside_the_lease_file_stay_its_owners() {
     }
     daemon.run_ok(&["start"]);
     assert_eq!(Client::new(2, dhcp_port(&daemon)).lease().octets()[..3], [10, 77, 0]);
+}
+
+/// The workers' user could have written whatever is in the file: SQLite does not read it as root.
+#[test]
+fn whoever_reads_the_lease_file_is_its_owner() {
+    const TEST: &str = "whoever_reads_the_lease_file_is_its_owner";
+    if !common::is_root(TEST) || !common::has("strace", TEST) {
+        return;
+    }
+    let daemon = Daemon::start(LOOPBACK);
+    let ip = Client::new(1, dhcp_port(&daemon)).lease().to_string();
+    let export = daemon.folder.path().join("out.csv").display().to_string();
+    let config = daemon.config.display().to_string();
+    for args in [
+        &["leases", "list"][..],
+        &["leases", "show", &ip],
+        &["leases", "history"],
+        &["leases", "export", &export],
+        &["config", "plan", &config],
+        &["leases", "release", &ip],
+    ] {
+        let trace = daemon.folder.path().join("trace");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=setresuid,openat", "-o"]).arg(&trace);
+        strace.arg(BINARY).arg("-c").arg(&daemon.config).args(args);
+        let output = strace.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        let trace = fs::read_to_string(trace).unwrap();
+        let (as_root, as_owner) =
+            trace.split_once("setresuid(").unwrap_or_else(|| panic!("{args:?}: {trace}"));
+        assert!(as_owner.contains("leases.db"), "{args:?}: {trace}");
+        // `export` looks whether there is a file before it makes another.
+        let looks = usize::from(args.contains(&"export"));
+        assert_eq!(as_root.matches("leases.db").count(), looks, "{args:?}: {trace}");
+    }
+    let said = refused(&daemon, &["leases", "export", "/no/such/folder/out.csv"]);
+    assert!(said.contains("/no/such/folder/out.csv"), "{said}");
 }
 
 #[test]

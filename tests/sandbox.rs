@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::inject::{self, Argument, Outcome};
-use common::proc::{another, field, named};
+use common::proc::{another, descriptors, field, named};
 use common::traffic::Connection;
 use common::{ALL, BINARY, Daemon, children, eventually, is_root, title};
 use daemon_utils::sandbox::landlock_version;
+use echo_daemon::workers::regions::Region;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -227,6 +228,40 @@ fn no_process_opens_a_socket_or_runs_foreign_code() {
         if !["logger", "api", "dhcp 0"].contains(name) {
             refused("a thread", libc::SYS_clone, &[thread, Number(0)]);
         }
+    }
+    all.check();
+}
+
+/// Where the shared memory begins in a process, and how many bytes of it are there.
+fn shared_memory(pid: i32) -> (u64, u64) {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut ranges = maps.lines().filter(|line| line.contains("/memfd:echo-daemon")).map(|line| {
+        let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap())
+    });
+    let (start, end) = ranges.next().unwrap();
+    (start, ranges.map(|(start, end)| end - start).sum::<u64>() + end - start)
+}
+
+#[test]
+fn who_has_nothing_to_do_with_leases_does_not_share_their_memory() {
+    if !is_root("who_has_nothing_to_do_with_leases_does_not_share_their_memory") {
+        return;
+    }
+    let all = Everybody::start();
+    let (start, whole) = shared_memory(all.pid("dhcp 0"));
+    let leases = [Region::Offers, Region::Probes, Region::Rates, Region::Quarantine];
+    let leases: u64 = leases.iter().map(|region| region.words() as u64 * 8).sum();
+    for (name, pid) in &all.processes {
+        let (at, shared) = shared_memory(*pid);
+        assert_eq!(at, start, "{name}");
+        if matches!(*name, "logger" | "tcp" | "client" | "udp") {
+            assert!(shared + leases <= whole, "{name}: {shared} of {whole}");
+        } else {
+            assert_eq!(shared, whole, "{name}");
+        }
+        // The descriptor, by which it could be mapped again, is main's alone.
+        assert!(descriptors(*pid).iter().all(|(_, file)| !file.contains("memfd:echo-daemon")), "{name}");
     }
     all.check();
 }

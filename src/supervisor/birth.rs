@@ -19,7 +19,7 @@ use super::settings::{self, InForce};
 use super::sockets::Sockets;
 use crate::event;
 use crate::stats::{Counter, Occupant, SLOTS, Slot};
-use crate::workers::{Context, Kind, Word, logger};
+use crate::workers::{Context, Kind, Word, logger, regions};
 
 /// What a generation is born with.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +114,9 @@ impl Supervisor {
             process::give_way();
         }
         process::raise_oom_score(kind.oom_score());
+        if kind.knows_no_leases() {
+            regions::leave_leases(self.shared)?;
+        }
         let job = Job::inherit(self, kind, inheritance)?;
         let mut keep = job.descriptors();
         keep.push(context.channel.as_fd());

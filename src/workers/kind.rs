@@ -55,6 +55,11 @@ impl Kind {
         }
     }
 
+    /// Whether what is shared about leases is none of its business ([`super::regions::leave_leases`]).
+    pub const fn knows_no_leases(self) -> bool {
+        matches!(self, Self::Logger | Self::Tcp | Self::Udp)
+    }
+
     /// How many of them a configuration asks for.
     pub fn count(self, config: &Config) -> u16 {
         match self {

@@ -16,7 +16,7 @@ use echo_daemon::config::{Config, ConfigManager, Report, Sources};
 /// Folders at the root of the repository: a word in backquotes that begins with one is a path.
 const FOLDERS: [&str; 7] = ["src/", "utils/", "tests/", "docs/", "config/", "scripts/", "fuzz/"];
 /// Built, not kept.
-const MADE: [&str; 1] = ["target/"];
+const MADE: [&str; 3] = ["target/", "fuzz/corpus", "fuzz/artifacts"];
 
 /// The repository.
 fn root() -> PathBuf {

@@ -11,9 +11,9 @@ use std::sync::atomic::AtomicU64;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 use nix::sys::stat::fstat;
-use nix::unistd::ftruncate;
+use nix::unistd::{SysconfVar, ftruncate, sysconf};
 
 const WORD_BYTES: usize = size_of::<AtomicU64>();
 
@@ -59,6 +59,27 @@ pub fn map(fd: BorrowedFd<'_>) -> io::Result<&'static [AtomicU64]> {
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>().as_ptr(), words) })
 }
 
+/// Ends the sharing of `words` for this process and its later children: every whole page of them becomes memory of its own,
+/// full of zeros. Words that share a page with others stay shared. Who has closed the descriptor of the memory cannot get
+/// them back (mmap(2)).
+pub fn unshare(words: &'static [AtomicU64]) -> io::Result<()> {
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| usize::try_from(size).ok()).unwrap_or(4096);
+    let range = words.as_ptr_range();
+    let start = range.start.addr().next_multiple_of(page);
+    let end = range.end.addr() / page * page;
+    let (Some(start), Some(length)) =
+        (NonZeroUsize::new(start), NonZeroUsize::new(end.saturating_sub(start)))
+    else {
+        return Ok(());
+    };
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
+    // SAFETY: the pages lie within `words`, so nothing else is replaced. They stay readable and writable, and that their
+    // values change at any time is what atomics are for.
+    unsafe { mmap_anonymous(Some(start), length, protection, flags) }?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
@@ -74,6 +95,24 @@ mod tests {
         let again = map(fd.as_fd()).unwrap();
         assert_eq!(again[999].fetch_add(1, Ordering::Relaxed), 7);
         assert_eq!(words[999].load(Ordering::Relaxed), 8);
+    }
+
+    #[test]
+    fn whole_pages_are_unshared_and_their_neighbours_are_not() {
+        let page = usize::try_from(sysconf(SysconfVar::PAGE_SIZE).unwrap().unwrap()).unwrap() / WORD_BYTES;
+        let (words, fd) = create_kept("test", 4 * page).unwrap();
+        let others = map(fd.as_fd()).unwrap();
+        others.iter().for_each(|word| word.store(7, Ordering::Relaxed));
+        // Neither the page that the first word stands in nor that of the last is whole.
+        unshare(&words[1..4 * page - 1]).unwrap();
+        for (index, word) in words.iter().enumerate() {
+            let own = (page..3 * page).contains(&index);
+            assert_eq!(word.swap(9, Ordering::Relaxed), if own { 0 } else { 7 }, "{index}");
+            assert_eq!(others[index].load(Ordering::Relaxed), if own { 7 } else { 9 }, "{index}");
+        }
+        unshare(&words[5..10]).unwrap();
+        unshare(&[]).unwrap();
+        assert_eq!(words[7].load(Ordering::Relaxed), 9);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::super::leases::explained;
+use super::super::leases::{become_owner, explained};
 use super::super::{Invocation, Outcome, style};
 use crate::config::{Config, KeyChange, Problem, Report, Side, changes, sockets};
 use crate::dhcp::plan::{Comparison, LeasePlan};
@@ -128,6 +128,7 @@ fn leases(old: &Config, new: &Config) -> Result<LeasePlan, String> {
     if matches!(path.try_exists(), Ok(false)) {
         return Ok(comparison.finish());
     }
+    become_owner(old)?;
     let reader = Reader::open(path).map_err(|error| explained(old, &error))?;
     let now = reader.times.now;
     let mut after = None;

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::super::progress::Progress;
-use super::{Done, Failure, sheet};
+use super::{Done, Failure, become_owner, sheet};
 use crate::config::Config;
-use crate::lease::{Reader, transfer};
+use crate::lease::{Reader, StoreError, transfer};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExportArgs {
@@ -28,14 +28,16 @@ const PAGE: usize = 1000;
 
 pub(super) fn run(config: &Config, args: &ExportArgs) -> Done {
     let path = &config.dhcp.store.path;
-    // Before the file is made, so that a failure leaves none.
-    let mut reader = Reader::open(path)?;
+    // Before the file is made, so that what fails most leaves none.
+    File::open(path).map_err(|source| StoreError::Io { what: "open", path: path.clone(), source })?;
     let out: Box<dyn Write> = match &args.file {
         Some(file) => Box::new(io::BufWriter::new(File::create(file).map_err(|error| {
             Failure::Refused(format!("could not create \"{}\": {error}", file.display()))
         })?)),
         None => Box::new(io::BufWriter::new(io::stdout())),
     };
+    become_owner(config).map_err(Failure::Refused)?;
+    let mut reader = Reader::open(path)?;
     let named = args.file.as_ref().and_then(|file| file.extension()).is_some_and(|end| end == "json");
     let mut sheet = if args.json || (named && !args.csv) {
         sheet::json(out, &transfer::COLUMNS)?

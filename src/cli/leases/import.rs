@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::progress::Progress;
 use super::super::say_json;
-use super::{Done, Failure, kea, write};
+use super::{Done, Failure, become_owner, kea, write};
 use crate::config::Config;
 use crate::lease::Access;
 use crate::lease::draft::{self, Draft, Flaw};
@@ -61,7 +61,7 @@ pub(super) fn run(config: &Config, args: &ImportArgs) -> Done {
     let word = format.word();
     let rows = rows(format, &bytes)
         .map_err(|mistake| refused(format!("\"{file}\": {mistake}\nnothing was imported")))?;
-    write::become_owner(config)?;
+    become_owner(config).map_err(refused)?;
     let (mut leases, times) = write::open(config)?;
     let mut progress = Progress::new("imported");
     // Read before anything is locked: a large file takes its time, and the daemon's workers wait meanwhile.

@@ -1,5 +1,5 @@
 //! `leases …`: one file per subcommand. All of them use the lease file itself, so they work whether the daemon runs or
-//! not. Who only reads changes and creates no file; who writes does so as the owner of the file, in the queue of the
+//! not, and as the owner of the file. Who only reads changes and creates no file; who writes does so in the queue of the
 //! daemon's own writers, who see it at once.
 
 mod export;
@@ -7,6 +7,7 @@ mod history;
 pub mod import;
 mod kea;
 mod list;
+mod owner;
 mod release;
 mod sheet;
 mod show;
@@ -14,16 +15,15 @@ mod write;
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use nix::unistd::{Uid, User};
 
 use super::{Invocation, Outcome};
 use crate::config::Config;
 use crate::lease::StoreError;
+
+pub(super) use owner::become_owner;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LeasesCommand {
@@ -67,6 +67,10 @@ pub(super) fn run(invocation: &Invocation, command: &LeasesCommand) -> Outcome {
         _ => manager.load_leniently(),
     };
     let config = config.map_err(|report| report.to_string())?;
+    // Import and export open another file before.
+    if !matches!(command, LeasesCommand::Import(_) | LeasesCommand::Export(_)) {
+        become_owner(&config)?;
+    }
     let done = match command {
         LeasesCommand::List(args) => list::run(&config, args),
         LeasesCommand::Show(args) => show::run(&config, args),
@@ -128,20 +132,11 @@ pub(super) fn explained(config: &Config, error: &StoreError) -> String {
         }
         io::ErrorKind::PermissionDenied => {
             let owner =
-                owner(&config.dhcp.store.path).map(|name| format!(", or as {name}, whose file it is"));
+                owner::name(&config.dhcp.store.path).map(|name| format!(", or as {name}, whose file it is"));
             format!("{error}\nhint: run it as root{}", owner.unwrap_or_default())
         }
         _ => error.to_string(),
     }
-}
-
-/// Who owns a lease file, or, where that is hidden, its folder. Not `daemon.user`, which may not exist: the workers run
-/// as nobody then.
-fn owner(path: &Path) -> Option<String> {
-    let found = path.metadata().or_else(|_| path.parent().unwrap_or(path).metadata()).ok()?;
-    let uid = Uid::from_raw(found.uid());
-    let name = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
-    (!uid.is_root()).then_some(name)
 }
 
 /// Six bytes of a hardware address (or as many as another medium has), in hex, as the lease file writes them.
@@ -186,23 +181,6 @@ mod tests {
         assert_eq!(mac("0:A-2:33:44:55").as_deref(), Ok("00:0a:02:33:44:55"));
         for wrong in ["zz", "00:11:22:33:44:zz", "001122334455", "", "00:111:22"] {
             assert!(mac(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn owner_of_the_file_is_named_and_root_is_not_named_twice() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("leases.db");
-        std::fs::write(&file, "").unwrap();
-        assert_eq!(owner(Path::new("/")), None);
-        let own = nix::unistd::geteuid();
-        if own.is_root() {
-            assert_eq!((owner(&file), owner(&folder.path().join("none"))), (None, None));
-            std::os::unix::fs::chown(&file, Some(4_000_000), None).unwrap();
-            assert_eq!(owner(&file).as_deref(), Some("4000000"), "a user without a name");
-        } else {
-            let name = User::from_uid(own).unwrap().map_or_else(|| own.to_string(), |user| user.name);
-            assert_eq!((owner(&file), owner(&folder.path().join("none"))), (Some(name.clone()), Some(name)));
         }
     }
 }
