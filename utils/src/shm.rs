@@ -102,7 +102,9 @@ mod tests {
         let page = usize::try_from(sysconf(SysconfVar::PAGE_SIZE).unwrap().unwrap()).unwrap() / WORD_BYTES;
         let (words, fd) = create_kept("test", 4 * page).unwrap();
         let others = map(fd.as_fd()).unwrap();
-        others.iter().for_each(|word| word.store(7, Ordering::Relaxed));
+        for word in others {
+            word.store(7, Ordering::Relaxed);
+        }
         // Neither the page that the first word stands in nor that of the last is whole.
         unshare(&words[1..4 * page - 1]).unwrap();
         for (index, word) in words.iter().enumerate() {

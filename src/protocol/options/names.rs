@@ -51,6 +51,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<String>> {
 /// The name that begins at `at`, and where the next one does.
 fn one(bytes: &[u8], mut at: usize) -> Option<(String, usize)> {
     let (mut labels, mut end) = (Vec::new(), None);
+    let mut began = at;
     loop {
         let length = usize::from(*bytes.get(at)?);
         match length {
@@ -63,8 +64,9 @@ fn one(bytes: &[u8], mut at: usize) -> Option<(String, usize)> {
             0xc0.. => {
                 let target = (length & 0x3f) << 8 | usize::from(*bytes.get(at + 1)?);
                 end = end.or(Some(at + 2));
-                // Only backwards, so that there is no circle (RFC 1035 §4.1.4: "a prior occurrence").
-                at = Some(target).filter(|target| *target < at)?;
+                // Before the labels that led here (RFC 1035 §4.1.4: "a prior occurrence"): they cannot come again.
+                at = Some(target).filter(|target| *target < began)?;
+                began = at;
             }
             _ => return None,
         }
@@ -89,6 +91,16 @@ mod tests {
         // The example of RFC 3397 §2 in spirit: the second name points into the first.
         let bytes = encode(&["eng.apple.com.", "marketing.apple.com"], true).unwrap();
         assert_eq!(bytes, b"\x03eng\x05apple\x03com\0\x09marketing\xc0\x04");
+    }
+
+    #[test]
+    fn pointers_are_followed_backwards_and_never_in_a_circle() {
+        let three = b"\x01c\0\x01b\xc0\x00\x01a\xc0\x03";
+        assert_eq!(decode(three), Some(["c", "b.c", "a.b.c"].map(str::to_owned).to_vec()));
+        // To itself, to labels that lead to it, to what comes after it.
+        for circle in [&b"\xc0\x00"[..], b"\x03abc\xc0\x00", b"\x01a\xc0\x05\0\x01b\0"] {
+            assert_eq!(decode(circle), None, "{circle:?}");
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! The inputs that are kept in `fuzz/seeds/`, the packets that others have met where these are present, and what a little
+//! The inputs that are kept in `fuzz/seeds/` and `fuzz/kept/`, the packets that others have met where these are present, and what a little
 //! damage makes of them, through every target: whatever fuzzing has found stays mended. docs/fuzzing.md tells how to keep one.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use echo_hostile::{TARGETS, Target, api_request, options, packet};
+use tempfile::TempDir;
 
 /// Damaged copies of each input.
 const COPIES: u64 = 12;
@@ -63,6 +65,18 @@ fn damaged(bytes: &[u8], copy: u64) -> Vec<u8> {
     made
 }
 
+/// What fuzzing has kept for a target, unpacked.
+fn unpacked(name: &str) -> Option<TempDir> {
+    let archive = repository().join("fuzz/kept").join(name).with_extension("tar.gz");
+    if !archive.exists() {
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let done = Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(folder.path()).status().unwrap();
+    assert!(done.success(), "{} could not be unpacked", archive.display());
+    Some(folder)
+}
+
 fn kept(name: &str) {
     let target = TARGETS.iter().find(|(target, _)| *target == name).unwrap().1;
     let inputs = files(&repository().join("fuzz/seeds").join(name));
@@ -73,6 +87,10 @@ fn kept(name: &str) {
         for copy in 0..COPIES {
             run(target, &format!("copy {copy} of {}", path.display()), &damaged(&bytes, copy));
         }
+    }
+    let kept = unpacked(name);
+    for path in kept.iter().flat_map(|folder| files(folder.path())) {
+        run(target, &path.display().to_string(), &fs::read(&path).unwrap());
     }
 }
 
