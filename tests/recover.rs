@@ -87,13 +87,18 @@ fn refused_then_recovered(daemon: &Daemon, reason: &str) -> String {
 
 const PAGE: usize = 4096;
 
+/// The page that a table begins with.
+fn root(daemon: &Daemon, table: &str) -> usize {
+    let connection = rusqlite::Connection::open(daemon.leases()).unwrap();
+    let find = "SELECT rootpage FROM sqlite_master WHERE name = ?1";
+    let root: i64 = connection.query_row(find, [table], |row| row.get(0)).unwrap();
+    usize::try_from(root).unwrap()
+}
+
 /// Places of the pages that hold rows of the table `leases` (b-tree leaves of tables, type 13).
 fn leaves(daemon: &Daemon) -> Vec<usize> {
     let file = fs::read(daemon.leases()).unwrap();
-    let connection = rusqlite::Connection::open(daemon.leases()).unwrap();
-    let find = "SELECT rootpage FROM sqlite_master WHERE name = 'leases'";
-    let root: i64 = connection.query_row(find, [], |row| row.get(0)).unwrap();
-    let root = usize::try_from(root).unwrap();
+    let root = root(daemon, "leases");
     let page = |number: usize| &file[(number - 1) * PAGE..number * PAGE];
     let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     assert_eq!(page(root)[0], 5, "the table is large enough to have inner pages");
@@ -132,6 +137,26 @@ fn destroyed_pages_cost_the_leases_on_them_and_no_others() {
     assert!(addresses(&daemon).contains(&address.to_string()));
     daemon.run_ok(&["restart"]);
     assert!(addresses(&daemon).is_superset(&kept));
+}
+
+/// The history decides nothing, so a start does not look at all of it; the keeper finds out, and says what to do.
+#[test]
+fn damaged_history_stops_no_service_and_is_recovered_from() {
+    let daemon = stopped_with(1000);
+    let mut all = addresses(&daemon);
+    let at = (root(&daemon, "lease_history") - 1) * PAGE;
+    change(&daemon, |file| file[at..at + PAGE].fill(0xff));
+    daemon.run_ok(&["start"]);
+    all.insert(Client::new(77, dhcp_port(&daemon)).lease().to_string());
+    daemon.wait_log(&["KEEPER_FAILED", "start --recover"]);
+    daemon.run_ok(&["stop"]);
+    let recovered = daemon.run(&["start", "--recover"]);
+    assert!(recovered.status.success() && text(&recovered).contains("damaged"), "{}", text(&recovered));
+    assert_eq!((aside(&daemon).len(), addresses(&daemon)), (1, all));
+    daemon.run_ok(&["stop"]);
+    // What is left is sound, the keeper's part included.
+    daemon.run_ok(&["start", "--recover"]);
+    assert_eq!(aside(&daemon).len(), 1);
 }
 
 #[test]

@@ -113,7 +113,8 @@ fn bring_up(connection: &Connection, path: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Later { path: path.to_owned(), found, known: VERSION });
     }
     if !empty {
-        check_integrity(connection, path)?;
+        // The history may be large and decides nothing, so it is left out.
+        ["meta", "leases", "lease_log"].iter().try_for_each(|table| check_table(connection, path, table))?;
     }
     let mode: String = connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
@@ -132,18 +133,16 @@ fn bring_up(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     result.map_err(wrong("migrate"))
 }
 
-/// The history may be large and decides nothing, so it is left out.
-fn check_integrity(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    for table in ["meta", "leases", "lease_log"] {
-        let verdict: Result<String, _> =
-            connection.query_row(&format!("PRAGMA quick_check('{table}')"), [], |row| row.get(0));
-        match verdict {
-            Ok(verdict) if verdict == "ok" => {}
-            Ok(reason) => return Err(StoreError::Damaged { path: path.to_owned(), reason }),
-            Err(error) => return Err(from_sqlite("check", path, error)),
-        }
+/// Whether the pages of a table are sound. Errors: what is wrong with them.
+pub(super) fn check_table(connection: &Connection, path: &Path, table: &str) -> Result<(), StoreError> {
+    let check = format!("PRAGMA quick_check('{table}')");
+    let verdict: String = connection
+        .query_row(&check, [], |row| row.get(0))
+        .map_err(|error| from_sqlite("check", path, error))?;
+    if verdict == "ok" {
+        return Ok(());
     }
-    Ok(())
+    Err(StoreError::Damaged { path: path.to_owned(), reason: verdict })
 }
 
 fn migrate(connection: &Connection, found: i64) -> rusqlite::Result<()> {

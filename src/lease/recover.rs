@@ -22,7 +22,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::config::model::Durability;
 
 use super::lock::WriteLock;
-use super::prepare::{PATIENCE, prepare, sync_folder};
+use super::prepare::{PATIENCE, check_table, prepare, sync_folder};
 use super::rows;
 use super::schema::{ALL_LEASES, LOG_AFTER, VERSION};
 use super::sqlite::{from_sqlite, wal_path};
@@ -67,7 +67,7 @@ impl std::fmt::Display for Recovered {
 /// it. None where it was sound. Errors: what has nothing to do with damage, and a file of another program, which is left
 /// alone.
 pub fn recover(path: &Path, durability: Durability) -> Result<Option<Recovered>, StoreError> {
-    let reason = match prepare(path, durability).and_then(|()| check_rows(path)) {
+    let reason = match prepare(path, durability).and_then(|()| check_closely(path)) {
         Ok(()) => return Ok(None),
         Err(error @ (StoreError::Damaged { .. } | StoreError::Later { .. } | StoreError::Sqlite { .. })) => {
             error.to_string().lines().next().unwrap_or_default().to_owned()
@@ -241,10 +241,12 @@ fn undecodable(connection: &Connection, sql: &str, key: usize) -> rusqlite::Resu
     Ok(wrong)
 }
 
-/// A file may be a sound SQLite file and still have rows that are no leases.
-fn check_rows(path: &Path) -> Result<(), StoreError> {
+/// What [`prepare`] does not look for: a file may have leases for every start and a damaged history, which the keeper cannot
+/// go on with; and it may be a sound SQLite file and still have rows that are no leases.
+fn check_closely(path: &Path) -> Result<(), StoreError> {
     let wrong = |error| from_sqlite("check", path, error);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(wrong)?;
+    check_table(&connection, path, "lease_history")?;
     for (sql, key) in [(ALL_LEASES, 3), (LOG_AFTER, 0)] {
         if let Some(row) = undecodable(&connection, sql, key).map_err(wrong)?.first() {
             let reason = format!("row {row} is no lease of schema version {VERSION}");
