@@ -181,7 +181,7 @@ events! {
     DhcpCircuitFull "DHCP_CIRCUIT_FULL" Info FAULTS;
     /// Handling one packet panicked; the packet was dropped, the service goes on.
     DhcpPacketPanicked "DHCP_PACKET_PANICKED" Error FAULTS;
-    /// A worker died of a signal with this packet in hand; packets like it are dropped until the daemon is started again.
+    /// A worker died of a signal with this packet in hand; packets like it are dropped for ten minutes.
     DhcpPacketQuarantined "DHCP_PACKET_QUARANTINED" Error FAULTS;
     /// The lease file could not be written: no ACK leaves until it can.
     LeaseStoreFailed "LEASE_STORE_FAILED" Error FAULTS;

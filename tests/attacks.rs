@@ -241,16 +241,13 @@ fn victim(cable: &Cable) -> (Client, Ipv4Addr) {
     (client, address)
 }
 
-/// What the server has sent to an address since the last time.
-fn sent_to(wire: &Sniffer, address: Ipv4Addr) -> usize {
-    let to = |frame: &Vec<u8>| {
-        frame.len() > 42
-            && frame[12..14] == [8, 0]
-            && frame[23] == 17
-            && frame[34..36] == [0, 67]
-            && frame[30..34] == address.octets()
+/// Where the server has sent something since the last time.
+fn answered(wire: &Sniffer) -> Vec<Ipv4Addr> {
+    let dhcp = |frame: &Vec<u8>| {
+        frame.len() > 42 && frame[12..14] == [8, 0] && frame[23] == 17 && frame[34..36] == [0, 67]
     };
-    std::iter::from_fn(|| wire.next()).filter(to).count()
+    let to = |frame: Vec<u8>| Ipv4Addr::from(<[u8; 4]>::try_from(&frame[30..34]).unwrap());
+    std::iter::from_fn(|| wire.next()).filter(dhcp).map(to).collect()
 }
 
 #[test]
@@ -295,14 +292,14 @@ fn spoofed_giaddr_and_ciaddr_reflect_nothing() {
     {
         wait_metric(&daemon, &dropped(reason), count);
     }
-    assert_eq!((sent_to(&wire, address), sent_to(&wire, elsewhere)), (0, 0));
+    assert_eq!(answered(&wire), [Ipv4Addr::BROADCAST], "the NAK, and nothing to anybody else");
     // The victim itself is answered there.
     drop(attacker);
     let client = cable.at(1, "cli0", address, SERVER);
     let mut renewal = client.message(MessageType::Request, &[]);
     renewal.set_ciaddr(address);
     lab::until(&client, &renewal, MessageType::Ack);
-    assert!(sent_to(&wire, address) > 0);
+    assert!(answered(&wire).contains(&address));
 }
 
 #[test]
@@ -404,7 +401,8 @@ fn echoes_are_never_longer_than_what_was_sent() {
 
 #[test]
 fn log_volume_under_attack_is_bounded() {
-    const FILE_BYTES: u64 = 10_000;
+    // Room for a line for each packet, were each logged.
+    const FILE_BYTES: u64 = 400_000;
     const FILES: u64 = 4;
     let daemon = Daemon::prepare("");
     let own = format!("log_level: DEBUG, max_log_size: {FILE_BYTES}, backup_count: {}}}", FILES - 1);
@@ -430,7 +428,7 @@ fn log_volume_under_attack_is_bounded() {
     daemon.run_ok(&["stop"]);
     let files: Vec<_> =
         std::fs::read_dir(daemon.folder.path().join("log")).unwrap().map(Result::unwrap).collect();
-    assert_eq!(files.len() as u64, FILES);
+    assert!(files.len() as u64 <= FILES);
     for file in files {
         let length = file.metadata().unwrap().len();
         assert!(length <= FILE_BYTES + 4096, "{}: {length}", file.path().display());
@@ -477,6 +475,7 @@ fn a_greedy_client_of_the_api_harms_nobody() {
             Some(stream)
         })
         .collect();
+    assert_eq!((remote.len(), local.len()), (100, 40));
     // Clients of DHCP notice nothing, and whoever asks over the control socket has an answer.
     all_renew(&known);
     leased(300..310, port);

@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use common::proc::{all_gone, descriptors, family, named};
 use common::traffic::{Connection, Traffic, datagram};
-use common::{ALL, Daemon, ECHO, children, eventually, is_alive, signal, state, text, title};
+use common::{ALL, Daemon, ECHO, children, eventually, freeze, is_alive, signal, state, text, title};
 use nix::sys::signal::Signal;
 
 /// How often a line of the log says this.
@@ -238,7 +238,7 @@ fn worker_that_hangs_does_not_hold_the_reload_up() {
     let daemon = Daemon::prepare(ALL);
     daemon.run_ok(&["start", "--set", "daemon.shutdown_timeout=500ms"]);
     let udp = named(daemon.pid(), "udp")[0];
-    signal(udp, Signal::SIGSTOP);
+    freeze(udp);
     daemon.run_ok(&["reload"]);
     all_gone(&[udp]);
     daemon.wait_log(&["WORKER_KILLED", "udp of generation 1"]);
@@ -252,7 +252,7 @@ fn worker_that_is_slow_to_leave_is_replaced_but_not_killed() {
     let daemon = Daemon::prepare(ALL);
     daemon.run_ok(&["start", "--set", "daemon.shutdown_timeout=1s"]);
     let old = named(daemon.pid(), "dhcp 0")[0];
-    signal(old, Signal::SIGSTOP);
+    freeze(old);
     daemon.run_ok(&["reload"]);
     // The new generation serves although the old worker has not said that it is done, and so does the next one.
     let client = common::dhcp::Client::new(1, daemon.dhcp_port());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::proc::{all_gone, another, descriptors, family, field, named};
 use common::traffic::Connection;
-use common::{ALL, Daemon, ECHO, eventually, is_alive, signal, text, title};
+use common::{ALL, Daemon, ECHO, eventually, freeze, is_alive, signal, text, title};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -204,7 +204,7 @@ fn stop_while_the_loggers_are_exchanged_loses_no_line() {
     let main = daemon.pid();
     let (logger, udp) = (named(main, "logger")[0], named(main, "udp"));
     // The new generation takes over from all but this one.
-    signal(logger, Signal::SIGSTOP);
+    freeze(logger);
     daemon.signal(Signal::SIGHUP);
     all_gone(&udp);
     let tree = family(main);
@@ -226,7 +226,7 @@ fn stopped_worker_does_not_hold_the_stop_up() {
     let victims = [named(main, "dhcp 0")[0], named(main, "api")[0], common::children(tcp)[0]];
     let tree = family(main);
     for pid in victims {
-        signal(pid, Signal::SIGSTOP);
+        freeze(pid);
     }
     assert!(daemon.run_ok(&["stop"]).contains("stopped"));
     all_gone(&tree);
@@ -275,7 +275,7 @@ fn stop_by_force_ends_a_main_that_does_not_listen() {
     let daemon = Daemon::start(ECHO);
     let main = daemon.pid();
     let tree = family(main);
-    signal(main, Signal::SIGSTOP);
+    freeze(main);
     let refused = daemon.run(&["stop", "--timeout", "300ms"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(common::text(&refused).contains("hint: stop --force"), "{}", common::text(&refused));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::dhcp::Client;
 use common::proc::{all_gone, another, family, field, named};
 use common::traffic::{Connection, Traffic};
-use common::{ALL, Daemon, ECHO, children, eventually, signal, state};
+use common::{ALL, Daemon, ECHO, children, eventually, freeze, signal, state};
 use dhcproto::v4::MessageType;
 use nix::sys::signal::Signal;
 
@@ -72,8 +72,7 @@ fn what_queued_up_for_a_dead_worker_is_served() {
     let victims: Vec<i32> =
         ["tcp", "udp", "dhcp 0", "dhcp 1"].into_iter().map(|name| named(main, name)[0]).collect();
     for pid in &victims {
-        signal(*pid, Signal::SIGSTOP);
-        eventually("the stop", || (state(*pid) == Some('T')).then_some(()));
+        freeze(*pid);
     }
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
@@ -180,7 +179,7 @@ fn lines_written_while_no_logger_runs_are_kept() {
     let main = daemon.pid();
     let address = daemon.endpoint("tcp");
     let logger = named(main, "logger");
-    signal(logger[0], Signal::SIGSTOP);
+    freeze(logger[0]);
     let mut peers = Vec::new();
     for _ in 0..20 {
         let mut connection = Connection::open(address).unwrap();

@@ -9,7 +9,7 @@ use common::echo::{
     EndOf, endpoint_like, forge, has_ipv6, inside, is_silent, metric, offspring, pattern, udp_client,
     udp_ping, v4, wait_metric, worker_complaint,
 };
-use common::{Daemon, Namespace, PATIENCE, eventually, is_alive, is_root, signal, state};
+use common::{Daemon, Namespace, PATIENCE, eventually, freeze, is_alive, is_root, signal, state};
 use nix::sys::signal::Signal;
 
 const ECHOED: &str = "echo_daemon_udp_datagrams_total{result=\"echoed\"}";
@@ -275,8 +275,7 @@ fn worker_that_dies_is_replaced_and_what_queued_up_is_answered() {
     // An answer is counted after it was sent.
     wait_metric(&daemon, ECHOED, 1);
     // Stopped, it reads nothing, so everything is in the queue when it dies.
-    signal(first, Signal::SIGSTOP);
-    eventually("stop of the worker", || (state(first) == Some('T')).then_some(()));
+    freeze(first);
     for n in 0..QUEUED {
         clients[n % clients.len()].send(&pattern(50 + n, n as u64)).unwrap();
     }
@@ -299,8 +298,7 @@ fn what_the_kernel_had_to_drop_is_counted() {
     let (daemon, address) = start("address: 127.0.0.1");
     let worker = daemon.worker("udp");
     let client = udp_client("127.0.0.1:0", address);
-    signal(worker, Signal::SIGSTOP);
-    eventually("stop of the worker", || (state(worker) == Some('T')).then_some(()));
+    freeze(worker);
     for _ in 0..SENT {
         client.send(&[1; 8000]).unwrap();
     }

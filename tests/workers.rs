@@ -251,8 +251,8 @@ fn dressed(packet: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn packet_that_kills_a_worker_is_logged_and_never_handled_again() {
-    if !has("strace", "packet_that_kills_a_worker_is_logged_and_never_handled_again") {
+fn packet_that_kills_a_worker_is_logged_and_not_handled_again() {
+    if !has("strace", "packet_that_kills_a_worker_is_logged_and_not_handled_again") {
         return;
     }
     let daemon = Daemon::start(&LOOPBACK.replace("interfaces: [lo]", "interfaces: [lo]\n  workers: 1"));

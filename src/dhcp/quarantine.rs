@@ -1,11 +1,12 @@
 //! Packets that killed a worker. A panic costs one packet and is caught where it happens; what ends the process cannot be:
 //! a fault in a library, a stack that overflows. So each worker shows in shared memory which packet it has in hand; when
-//! it dies of a signal, main takes that packet down here, and no worker handles one like it again.
+//! it dies of a signal, main takes that packet down here, and for ten minutes no worker handles one like it again. Not for ever:
+//! a fault may have had nothing to do with the packet that was in hand, and its client must get its lease some day.
 //!
 //! ```text
 //! word 0, 1   secret of the fingerprint, set once
 //! word 2      packets taken down so far
-//! word 8 …    fingerprints of the last 32, never zero
+//! word 8 …    of the last 32: fingerprint, never zero; until when it counts, in seconds since boot
 //! then        64 hands: PID of the worker or 0, length of the packet or 0, its first 1,024 bytes
 //! ```
 //! A client that repeats itself changes xid and secs (RFC 2131 §2), so the fingerprint has the length in their place. The memory is
@@ -13,14 +14,18 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
 
 use crate::lease::hash::{shared_secret, sip13};
 
 /// Words of shared memory that the quarantine takes (66 KiB).
-pub const QUARANTINE_WORDS: usize = HEADER + KNOWN + HANDS * HAND;
+pub const QUARANTINE_WORDS: usize = HEADER + KNOWN * ENTRY + HANDS * HAND;
 
 const HEADER: usize = 8;
 const KNOWN: usize = 32;
+const ENTRY: usize = 2;
+/// How long a packet is not handled.
+const LASTS: Duration = Duration::from_mins(10);
 const HANDS: usize = 64;
 /// Bytes of a packet that are kept, and count.
 const BYTES: usize = 1024;
@@ -47,7 +52,7 @@ impl Quarantine {
         let Some(([first, second, count, ..], rest)) = region.split_first_chunk::<HEADER>() else {
             return Self::default();
         };
-        let Some((known, hands)) = rest.split_at_checked(KNOWN) else { return Self::default() };
+        let Some((known, hands)) = rest.split_at_checked(KNOWN * ENTRY) else { return Self::default() };
         Self { key: (shared_secret(first), shared_secret(second)), count: Some(count), known, hands }
     }
 
@@ -59,19 +64,23 @@ impl Quarantine {
         self.hands.chunks_exact(HAND).find(free).map(Hand).unwrap_or_default()
     }
 
-    /// Whether a packet like this one killed a worker.
-    pub fn holds(&self, packet: &[u8]) -> bool {
+    /// Whether a packet like this one killed a worker lately; `now` is the time since boot.
+    pub fn holds(&self, packet: &[u8], now: Duration) -> bool {
         // The places are filled from the first one on.
         if self.known.first().is_none_or(|first| first.load(Relaxed) == 0) {
             return false;
         }
         let fingerprint = self.fingerprint(packet, packet.len());
-        self.known.iter().any(|known| known.load(Relaxed) == fingerprint)
+        self.known
+            .as_chunks::<ENTRY>()
+            .0
+            .iter()
+            .any(|[known, until]| known.load(Relaxed) == fingerprint && now.as_secs() < until.load(Relaxed))
     }
 
     /// Main's: frees the hand of a worker that is gone. Where the packet in it is to `blame`, packets like it are not handled
-    /// again; its first bytes are returned.
-    pub fn bury(&self, pid: i32, blame: bool) -> Option<Vec<u8>> {
+    /// for ten minutes from `now`, the time since boot; its first bytes are returned.
+    pub fn bury(&self, pid: i32, blame: bool, now: Duration) -> Option<Vec<u8>> {
         let owned = |hand: &&[AtomicU64]| hand.first().is_some_and(|owner| owner.load(SeqCst) == word(pid));
         let hand = Hand(self.hands.chunks_exact(HAND).find(owned)?);
         let shown = hand.shown().filter(|_| blame);
@@ -81,8 +90,9 @@ impl Quarantine {
         }
         let (length, packet) = shown?;
         let place = self.count?.fetch_add(1, SeqCst) % KNOWN as u64;
-        let place = self.known.get(usize::try_from(place).unwrap_or(0))?;
-        place.store(self.fingerprint(&packet, length), SeqCst);
+        let [known, until] = self.known.as_chunks::<ENTRY>().0.get(usize::try_from(place).unwrap_or(0))?;
+        until.store((now + LASTS).as_secs(), SeqCst);
+        known.store(self.fingerprint(&packet, length), SeqCst);
         Some(packet)
     }
 
@@ -142,6 +152,8 @@ fn word(pid: i32) -> u64 {
 mod tests {
     use super::*;
 
+    const NOW: Duration = Duration::from_secs(1000);
+
     fn region() -> &'static [AtomicU64] {
         let words: Vec<AtomicU64> =
             std::iter::repeat_with(AtomicU64::default).take(QUARANTINE_WORDS).collect();
@@ -160,10 +172,14 @@ mod tests {
         let quarantine = Quarantine::new(region());
         for length in [241, 300, 1024, 1500] {
             let hand = quarantine.hand(7);
-            assert!(!quarantine.holds(&packet(length, 1)));
+            assert!(!quarantine.holds(&packet(length, 1), NOW));
             hand.take(&packet(length, 1));
-            assert_eq!(quarantine.bury(7, true).unwrap(), packet(length, 1)[..length.min(BYTES)]);
-            assert!(quarantine.holds(&packet(length, 2)) && !quarantine.holds(&packet(length - 1, 1)));
+            assert_eq!(quarantine.bury(7, true, NOW).unwrap(), packet(length, 1)[..length.min(BYTES)]);
+            assert!(
+                quarantine.holds(&packet(length, 2), NOW) && !quarantine.holds(&packet(length - 1, 1), NOW)
+            );
+            assert!(quarantine.holds(&packet(length, 2), NOW + Duration::from_secs(599)));
+            assert!(!quarantine.holds(&packet(length, 2), NOW + LASTS), "it gets another chance");
         }
     }
 
@@ -173,11 +189,11 @@ mod tests {
         let hand = quarantine.hand(7);
         hand.take(&packet(300, 1));
         hand.lay_down();
-        assert_eq!(quarantine.bury(7, true), None);
+        assert_eq!(quarantine.bury(7, true, NOW), None);
         quarantine.hand(8).take(&packet(300, 1));
-        assert_eq!(quarantine.bury(8, false), None);
-        assert_eq!(quarantine.bury(9, true), None, "no worker of ours");
-        assert!(!quarantine.holds(&packet(300, 1)));
+        assert_eq!(quarantine.bury(8, false, NOW), None);
+        assert_eq!(quarantine.bury(9, true, NOW), None, "no worker of ours");
+        assert!(!quarantine.holds(&packet(300, 1), NOW));
     }
 
     #[test]
@@ -188,14 +204,14 @@ mod tests {
             let _ = quarantine.hand(pid);
         }
         quarantine.hand(1000).take(&packet(300, 1));
-        assert_eq!(quarantine.bury(1000, true), None);
+        assert_eq!(quarantine.bury(1000, true, NOW), None);
         for pid in workers {
-            assert_eq!(quarantine.bury(pid, false), None);
+            assert_eq!(quarantine.bury(pid, false, NOW), None);
         }
         quarantine.hand(1000).take(&packet(300, 1));
-        assert!(quarantine.bury(1000, true).is_some());
+        assert!(quarantine.bury(1000, true, NOW).is_some());
         Quarantine::default().hand(1).take(&packet(300, 1));
-        assert!(!Quarantine::default().holds(&packet(300, 1)));
+        assert!(!Quarantine::default().holds(&packet(300, 1), NOW));
     }
 
     #[test]
@@ -203,9 +219,9 @@ mod tests {
         let quarantine = Quarantine::new(region());
         for n in 0..=KNOWN {
             quarantine.hand(7).take(&packet(300 + n, 1));
-            assert!(quarantine.bury(7, true).is_some());
+            assert!(quarantine.bury(7, true, NOW).is_some());
         }
-        assert!(!quarantine.holds(&packet(300, 1)));
-        assert!(quarantine.holds(&packet(301, 1)) && quarantine.holds(&packet(300 + KNOWN, 1)));
+        assert!(!quarantine.holds(&packet(300, 1), NOW));
+        assert!(quarantine.holds(&packet(301, 1), NOW) && quarantine.holds(&packet(300 + KNOWN, 1), NOW));
     }
 }

@@ -285,6 +285,13 @@ impl Pipeline {
         to: Destination,
         event: Option<Event>,
     ) -> Reply {
+        let to = match to {
+            // What must be echoed can be long, and the kernel fragments datagrams, not frames.
+            Destination::Hardware { to, .. } if bytes.len() > encode::MOST_PAYLOAD_BYTES => {
+                Destination::Broadcast { port: to.port() }
+            }
+            to => to,
+        };
         Reply {
             kind,
             bytes,

@@ -84,7 +84,7 @@ const LEAST_DATAGRAM_BYTES: usize = 576;
 /// What a reply may at most be on Ethernet: raw frames cannot be fragmented, and boot ROMs reassemble nothing.
 const MOST_DATAGRAM_BYTES: usize = 1500;
 /// Likewise, without the IP and UDP headers.
-const MOST_PAYLOAD_BYTES: usize = MOST_DATAGRAM_BYTES - LOWER_HEADER_BYTES;
+pub const MOST_PAYLOAD_BYTES: usize = MOST_DATAGRAM_BYTES - LOWER_HEADER_BYTES;
 /// Header and cookie (RFC 2131 figure 1).
 const FIXED_BYTES: usize = 240;
 /// `sname` and `file` in the header (RFC 2131 figure 1).

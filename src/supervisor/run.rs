@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use daemon_utils::clock;
 use daemon_utils::process::{self, Exit};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -174,18 +175,18 @@ impl Supervisor {
     }
 
     /// A DHCP worker that died of a fault had one packet in hand: the next one does not handle it. SIGKILL and SIGTERM are
-    /// somebody's wish, and no packet's doing.
+    /// somebody's wish, SIGBUS comes from a disk that does not give back what was mapped: no packet's doing.
     fn quarantine(&self, child: &Child, exit: Exit) {
         if child.kind != Kind::Dhcp {
             return;
         }
-        let fault = |signal| signal != Signal::SIGKILL as i32 && signal != Signal::SIGTERM as i32;
-        let blame = matches!(exit, Exit::Signal(signal) if fault(signal));
+        let innocent = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGBUS].map(|signal| signal as i32);
+        let blame = matches!(exit, Exit::Signal(signal) if !innocent.contains(&signal));
         let quarantine = Quarantine::new(Region::Quarantine.of(self.shared));
-        if let Some(packet) = quarantine.bury(child.pid.as_raw(), blame) {
+        if let Some(packet) = quarantine.bury(child.pid.as_raw(), blame, clock::boot_time()) {
             let hex = packet.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
             announce!(self.shared, DhcpPacketQuarantined, pid = child.pid;
-                "{} died with this packet in hand, and none like it is handled again: {hex}", child.name());
+                "{} died with this packet in hand, and none like it is handled for ten minutes: {hex}", child.name());
         }
     }
 

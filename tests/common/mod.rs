@@ -220,6 +220,13 @@ pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }
 
+/// Stops a process, and waits until it has stopped.
+#[track_caller]
+pub fn freeze(pid: i32) {
+    signal(pid, nix::sys::signal::Signal::SIGSTOP);
+    eventually(&format!("stop of {pid}"), || (state(pid)? == 'T').then_some(()));
+}
+
 /// Whether a process exists and is no zombie.
 pub fn is_alive(pid: i32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')

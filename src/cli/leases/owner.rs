@@ -17,6 +17,8 @@ pub(in crate::cli) fn become_owner(config: &Config) -> Result<(), String> {
     let path = &config.dhcp.store.path;
     let found = std::fs::symlink_metadata(path)
         .map_err(|source| explained(config, &StoreError::Io { what: "open", path: path.clone(), source }))?;
+    // Who owns the folder could have given the file's name to one of root's there: that user it is then.
+    let found = if found.uid() == 0 { folder(path).metadata().unwrap_or(found) } else { found };
     if !geteuid().is_root() || found.uid() == 0 {
         return Ok(());
     }
@@ -29,9 +31,13 @@ pub(in crate::cli) fn become_owner(config: &Config) -> Result<(), String> {
 /// Who owns a lease file, or, where that is hidden, its folder. Not `daemon.user`, which may not exist: the workers run
 /// as nobody then.
 pub(super) fn name(path: &Path) -> Option<String> {
-    let found = path.metadata().or_else(|_| path.parent().unwrap_or(path).metadata()).ok()?;
+    let found = path.metadata().or_else(|_| folder(path).metadata()).ok()?;
     let uid = Uid::from_raw(found.uid());
     (!uid.is_root()).then(|| user(uid))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn user(uid: Uid) -> String {

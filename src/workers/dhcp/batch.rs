@@ -180,7 +180,7 @@ impl Batch {
         let started = Instant::now();
         let mut parts = Parts::default();
         for (place, packet) in packets {
-            if self.quarantine.holds(packet.bytes) {
+            if self.quarantine.holds(packet.bytes, packet.at) {
                 self.account.settle(Silence::Quarantined.into());
                 continue;
             }

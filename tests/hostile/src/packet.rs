@@ -25,8 +25,6 @@ pub const MARK: &[u8] = b"\xfeNEXT";
 const WAYS: u8 = 4;
 /// Packets of one input that count.
 const MOST_PACKETS: usize = 8;
-/// What a frame of 1500 bytes has room for.
-const MOST_FRAME_PAYLOAD: usize = 1472;
 /// The server's own addresses.
 const OWN: [Ipv4Addr; 3] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 2, 0, 1), Ipv4Addr::LOCALHOST];
 const LO: u32 = 1;
@@ -309,7 +307,7 @@ fn check_length(message: &DhcpMessage<'_>, reply: &Reply) {
     let length = reply.bytes.len();
     assert!(length <= limit.max(LEAST_BYTES) + echoed, "{length} bytes where {limit} are taken");
     if matches!(reply.to, Destination::Hardware { .. }) {
-        assert!(length <= MOST_FRAME_PAYLOAD, "{length} bytes fit no frame");
+        assert!(length <= encode::MOST_PAYLOAD_BYTES, "{length} bytes fit no frame");
     }
 }
 
