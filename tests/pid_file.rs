@@ -4,11 +4,12 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::{Command, Output, Stdio};
 
-use common::proc::family;
-use common::{Daemon, ECHO, is_alive, signal, text};
+use common::proc::{all_gone, family};
+use common::{Daemon, ECHO, has, is_alive, is_root, signal, text};
 use nix::sys::signal::Signal;
 
 /// A daemon that has not been started, with this in its PID file.
@@ -99,6 +100,52 @@ fn a_killed_daemons_file_is_stale_at_once() {
     assert_eq!(text(&daemon.run(&["stop"])).trim(), "not running");
     daemon.run_ok(&["start"]);
     assert_ne!(daemon.pid(), main);
+}
+
+/// A killed main leaves its file behind, and anybody who may read that may lock it.
+#[test]
+fn stranger_who_locks_a_stale_file_keeps_no_start_out() {
+    const TEST: &str = "stranger_who_locks_a_stale_file_keeps_no_start_out";
+    if !is_root(TEST) || !has("setpriv", TEST) || !has("python3", TEST) {
+        return;
+    }
+    for lock in [
+        "fcntl.flock(f, fcntl.LOCK_EX)",
+        "fcntl.flock(f, fcntl.LOCK_SH)",
+        // Open file description lock of the first byte, for reading.
+        "fcntl.fcntl(f, 37, struct.pack('hhlll', fcntl.F_RDLCK, 0, 0, 1, 0))",
+    ] {
+        let daemon = Daemon::start(ECHO);
+        let tree = family(daemon.pid());
+        signal(daemon.pid(), Signal::SIGKILL);
+        all_gone(&tree);
+        fs::set_permissions(daemon.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(daemon.pid_file().parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+        let program = format!(
+            "import fcntl, struct, sys, time\nf = open(sys.argv[1])\n{lock}\nprint('locked', flush=True)\ntime.sleep(60)"
+        );
+        let mut stranger = Command::new("setpriv");
+        stranger.args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "/usr/bin/python3",
+            "-c",
+            &program,
+        ]);
+        let mut stranger = stranger.arg(daemon.pid_file()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(stranger.stdout.take().unwrap());
+        said.read_line(&mut String::new()).unwrap();
+        let output = daemon.run(&["stop"]);
+        assert_eq!((output.status.code(), text(&output).trim()), (Some(0), "not running"), "{lock}");
+        daemon.run_ok(&["start"]);
+        assert_eq!(fs::read_to_string(daemon.pid_file()).unwrap(), format!("{}\n", daemon.pid()));
+        assert!(daemon.run_ok(&["stop"]).contains("stopped"));
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
 }
 
 #[test]

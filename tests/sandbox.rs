@@ -314,6 +314,41 @@ fn what_only_an_intruder_would_call_kills_the_process_and_service_goes_on() {
     eventually("service of all", || all.daemon.run(&["probe"]).status.success().then_some(()));
 }
 
+/// The child of a start that looks at the lease file, which may be of anybody's making.
+#[test]
+fn check_of_the_lease_file_is_confined_too() {
+    const TEST: &str = "check_of_the_lease_file_is_confined_too";
+    if !can(TEST) || !has_landlock(1, TEST) {
+        return;
+    }
+    let daemon = Daemon::start(ALL);
+    daemon.run_ok(&["stop"]);
+    // It waits for whoever has the file.
+    let other = rusqlite::Connection::open(daemon.leases()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut start = Command::new(BINARY);
+    start.arg("-c").arg(&daemon.config).arg("start").stdout(Stdio::null()).stderr(Stdio::piped());
+    let start = start.spawn().unwrap();
+    let parent = i32::try_from(start.id()).unwrap();
+    let check = eventually("the check", || {
+        children(parent).into_iter().find(|child| field(*child, "Seccomp") == "2")
+    });
+    assert_ne!(field(check, "Uid").split_whitespace().next(), Some("0"));
+    for path in ["/etc/passwd", "/etc/shadow"] {
+        let outcome = inject::call(check, libc::SYS_openat, &open(path));
+        assert_eq!(outcome, Outcome::Failed(Errno::EACCES), "{path}");
+    }
+    let outcome = inject::call(check, libc::SYS_socket, &socket(libc::AF_INET, libc::SOCK_STREAM));
+    assert_eq!(outcome, Outcome::Failed(Errno::ENOSYS));
+    let program = [Text("/bin/true"), Number(0), Number(0)];
+    assert_eq!(inject::call(check, libc::SYS_execve, &program), Outcome::Killed(Signal::SIGSYS));
+    let refused = start.wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(common::text(&refused).contains("SIGSYS"), "{}", common::text(&refused));
+    other.execute_batch("ROLLBACK").unwrap();
+    daemon.run_ok(&["start"]);
+}
+
 /// With syslog the logger has sockets, of the kinds that it needs.
 #[test]
 fn logger_has_sockets_for_syslog_alone() {

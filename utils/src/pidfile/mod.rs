@@ -8,6 +8,9 @@
 //! the lock and the number, a file still holds what somebody else left in it. Where the kernel tells who holds the lock, it is
 //! believed rather than the number, which somebody may have written over.
 //!
+//! Anybody who may read a file may lock it, so a lock alone is not believed for long: who is no daemon of this user or root's
+//! keeps neither a start out nor looks like a daemon. And nobody else may open a new file before both locks are in place.
+//!
 //! As long as one process has a copy of the descriptor, they hold. Workers must close theirs
 //! (`process::keep_only`).
 
@@ -26,8 +29,10 @@ use nix::unistd::{Pid, geteuid};
 
 pub use error::PidFileError;
 
-/// Anybody may read which process it is.
+/// Anybody may read which process it is …
 const MODE: u32 = 0o644;
+/// … once it stands there and is locked.
+const UNWRITTEN: u32 = 0o600;
 
 /// How long to wait for somebody who only looks at the lock, or who holds it and has not written its number yet.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -59,8 +64,9 @@ pub enum Holder {
 }
 
 impl PidFile {
-    /// Takes the lock, making the file if it is missing. Contents of a file whose lock is free are thrown away
-    /// unread. Links are not followed. The file is emptied, mode 0644; [`write`](Self::write) fills it.
+    /// Takes the lock of a new file. One whose lock is free is replaced, its contents unread; so is one that is locked by
+    /// nobody who could be a daemon. Links are not followed. The file is empty and closed to others until
+    /// [`write`](Self::write) fills it.
     ///
     /// Waits for up to a second where a running holder has not written its PID yet, so that the error can name it.
     pub fn acquire(path: &Path) -> Result<PidFile, PidFileError> {
@@ -69,17 +75,22 @@ impl PidFile {
         let mut replaced = 0;
         while replaced < ATTEMPTS {
             let mut options = OpenOptions::new();
-            let file = open(path, options.read(true).write(true).create(true).truncate(false).mode(MODE))?;
+            let file =
+                open(path, options.read(true).write(true).create(true).truncate(false).mode(UNWRITTEN))?;
             match lock_exclusive(&file).map_err(failed)? {
                 Lock::Taken => {}
                 Lock::Looked if Instant::now() < deadline => {
                     sleep(PAUSE);
                     continue;
                 }
-                Lock::Looked | Lock::Held => {
+                looked @ (Lock::Looked | Lock::Held) => {
                     let pid = read_soon(&file);
-                    if pid.is_none() && !names(path, &file) {
-                        // Its holder was on the way out.
+                    let strange = matches!(looked, Lock::Looked) || is_held_by_stranger(&file);
+                    if pid.is_none() && (strange || !names(path, &file)) {
+                        // Else its holder was on the way out.
+                        if names(path, &file) {
+                            fs::remove_file(path).map_err(failed)?;
+                        }
                         replaced += 1;
                         continue;
                     }
@@ -105,9 +116,12 @@ impl PidFile {
                     found: "a file with several names",
                 });
             }
-            file.set_len(0).map_err(failed)?;
-            // The umask took bits away from the mode at creation.
-            file.set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
+            if metadata.len() > 0 || metadata.mode() & 0o077 != 0 {
+                // Others may have it open, and locks on it that would be in the way of ours.
+                fs::remove_file(path).map_err(failed)?;
+                replaced += 1;
+                continue;
+            }
             return Ok(PidFile { file, path: path.to_owned() });
         }
         Err(failed(io::Error::other("the file is replaced again and again")))
@@ -130,6 +144,8 @@ impl PidFile {
             .write_all_at(text.as_bytes(), 0)
             .and_then(|()| self.file.set_len(text.len() as u64))
             .and_then(|()| vouch(&self.file))
+            // The umask has no say in it.
+            .and_then(|()| self.file.set_permissions(Permissions::from_mode(MODE)))
             .map_err(|source| PidFileError::Io { path: self.path.clone(), source })
     }
 
@@ -174,7 +190,11 @@ pub fn holder(path: &Path) -> Result<Holder, PidFileError> {
             Ok(true) if names(path, &file) => return Ok(Holder::Stale),
             // Removed while we looked, or replaced: look again.
             Ok(true) => {}
-            Ok(false) => return Ok(Holder::Running(read_soon(&file))),
+            Ok(false) => {
+                let pid = read_soon(&file);
+                let strange = pid.is_none() && is_held_by_stranger(&file);
+                return Ok(if strange { Holder::Stale } else { Holder::Running(pid) });
+            }
             Err(source) => return Err(PidFileError::Io { path: path.to_owned(), source }),
         }
     }
@@ -292,7 +312,6 @@ fn read_soon(file: &File) -> Option<Pid> {
 
 /// Whom the kernel knows to hold the file by flock(2), whatever somebody has written over the number since (proc(5),
 /// `/proc/locks`). Nobody where the file system has other device numbers there (btrfs), or where it is a process that we cannot see.
-/// To be asked of a file that is vouched for: anybody who may read a file may lock it.
 fn locker(file: &File) -> Option<Pid> {
     let metadata = file.metadata().ok()?;
     let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
@@ -307,6 +326,19 @@ fn locker(file: &File) -> Option<Pid> {
         })
         .filter(|&pid: &i32| pid > 0)
         .map(Pid::from_raw)
+}
+
+/// Whether the lock is held by a process of a user who can have no daemon here. To be asked where nobody vouches for a number.
+fn is_held_by_stranger(file: &File) -> bool {
+    let user = locker(file).and_then(real_user);
+    user.is_some_and(|user| user != 0 && user != geteuid().as_raw())
+}
+
+/// Whose process it is (proc(5), `Uid`): not the owner of its files in /proc, which is root where it is not dumpable.
+fn real_user(pid: Pid) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// A positive number and its line end, nothing else: kill(2) takes 0 and negative ones for whole groups. A number
