@@ -62,7 +62,8 @@ impl<'m> RelayInformation<'m> {
 
     fn address(&self, code: u8) -> Option<Ipv4Addr> {
         let address: Ipv4Addr = <[u8; 4]>::try_from(self.sub_option(code)?).ok()?.into();
-        Some(address).filter(|address| !address.is_unspecified())
+        // Neither 0.0.0.0/8 nor a group, a reserved address or the broadcast address stands for a link or a host (RFC 6890).
+        Some(address).filter(|address| (1..224).contains(&address.octets()[0]))
     }
 }
 
@@ -81,8 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_wrong_length_is_none() {
+    fn what_is_no_address_of_a_host_is_none() {
         assert_eq!(RelayInformation::new(&[11, 3, 10, 0, 0]).server_id_override(), None);
+        for first in [0, 224, 240, 255] {
+            let bytes = [11, 4, first, 255, 255, 255];
+            assert_eq!(RelayInformation::new(&bytes).server_id_override(), None, "{first}");
+        }
         assert_eq!(RelayInformation::new(&[5, 4, 0, 0, 0, 0]).link_selection(), None);
     }
 }

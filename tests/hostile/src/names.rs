@@ -60,7 +60,9 @@ fn relay_information(bytes: &[u8]) {
     assert!(relay.circuit_id().is_none_or(|id| !id.is_empty()));
     assert!(relay.remote_id().is_none_or(|id| !id.is_empty()));
     assert!(relay.link_selection().is_none_or(|address| !address.is_unspecified()));
-    assert!(relay.server_id_override().is_none_or(|address| !address.is_unspecified()));
+    assert!(
+        relay.server_id_override().is_none_or(|address| !address.is_unspecified() && !address.is_broadcast())
+    );
 }
 
 fn full_name(how: u8, bytes: &[u8]) {
