@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use common::proc::family;
+use common::proc::{all_gone, family};
 use common::raw::{control, control_raw, request, socket_path, start_with_api, tcp, tcp_raw};
-use common::{Daemon, ECHO, PATIENCE, eventually, is_root, text};
+use common::{Daemon, ECHO, PATIENCE, children, eventually, is_root, text};
 
 // --- who may -------------------------------------------------------------------------------------------
 
@@ -85,7 +85,9 @@ fn no_process_remembers_the_token() {
         return;
     }
     let daemon = start_with_api("{listen: \"127.0.0.1:0\", token_file: token}", Some(TOKEN));
+    let first = children(daemon.pid());
     daemon.run_ok(&["reload"]);
+    all_gone(&first);
     let processes = family(daemon.pid());
     assert!(processes.len() > 3);
     for pid in processes {
