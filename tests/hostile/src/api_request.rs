@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use echo_daemon::api::access::Guesses;
 use echo_daemon::api::desk::Desk;
-use echo_daemon::api::events::Feed;
+use echo_daemon::api::events::{self, Feed};
 use echo_daemon::api::reload::Reloads;
 use echo_daemon::api::token::Token;
 use echo_daemon::api::{Owner, Peer, State, pool_places, router};
@@ -181,9 +181,9 @@ impl Api {
             let answered = async {
                 let response = self.routes.call(request).await.expect("a router always answers");
                 let (head, body) = response.into_parts();
-                // Events go on for ever.
+                // Events go on for ever: the first words of them.
                 let body = if stream && head.status.is_success() {
-                    Vec::new()
+                    first(body).await
                 } else {
                     body.collect().await.expect("a body is there").to_bytes().to_vec()
                 };
@@ -192,6 +192,10 @@ impl Api {
             tokio::select! {
                 answered = tokio::time::timeout(PATIENCE, answered) => answered.expect("an answer in time"),
                 () = self.main() => unreachable!("main never ends"),
+                // Anew each time: the lease file that it has open may be put back.
+                _ = events::follow(Arc::clone(&self.state), self.state.leaving.clone()), if stream => {
+                    unreachable!("the api process stays")
+                }
             }
         });
         let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
@@ -232,6 +236,14 @@ impl Api {
         }
         std::fs::write(path, &self.empty).unwrap();
     }
+}
+
+/// The first piece of a stream of events; nothing where only the head was asked for.
+async fn first(mut body: Body) -> Vec<u8> {
+    let Some(frame) = body.frame().await else { return Vec::new() };
+    let bytes = frame.expect("a stream does not fail").into_data().expect("no trailers").to_vec();
+    assert!(bytes.starts_with(b"retry: "), "{}", bytes.escape_ascii());
+    bytes
 }
 
 /// An answer is what it says that it is.
