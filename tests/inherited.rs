@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 use common::proc::{descriptors, family, field};
 use common::traffic::Connection;
-use common::{ALL, BINARY, Daemon, ECHO, eventually, text, title};
+use common::{ALL, BINARY, Daemon, ECHO, children, eventually, text, title};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal};
 
@@ -129,13 +129,13 @@ fn blocked_signals_are_listened_to_again() {
     });
     serves(&daemon);
     let main = daemon.pid();
-    for pid in &family(main)[1..] {
-        let blocked = u64::from_str_radix(&field(*pid, "SigBlk"), 16).unwrap();
+    for pid in children(main) {
+        let blocked = u64::from_str_radix(&field(pid, "SigBlk"), 16).unwrap();
         assert_eq!(
             blocked & !bit(Signal::SIGCHLD) & !bit(Signal::SIGTERM),
             0,
             "{:?} blocks {blocked:x}",
-            title(*pid)
+            title(pid)
         );
     }
     let tree = family(main);
