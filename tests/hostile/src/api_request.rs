@@ -1,5 +1,5 @@
 //! A request to the control API: the real routes over a lease file of their own, with main played by the target
-//! [`main_order`](super::main_order).
+//! [`main_order`].
 //!
 //! The input is a text: `C`, `L` or `T` (over the control socket, by TCP from this machine, by TCP from elsewhere), the
 //! method, the target, header lines, an empty line, the body. Whoever comes by TCP does not know the token.
